@@ -1,0 +1,4 @@
+// Command picket says what Kubernetes network policies really allow.
+package main
+
+func main() {}
