@@ -89,13 +89,14 @@ func (d Diagnostic) String() string {
 // List is a collection of diagnostics.
 type List []Diagnostic
 
-// Sort orders by position, then severity, code, object, path and message, and
-// drops exact repetitions.
+// Sort orders by position, then severity, code, object, path, message and fix,
+// and drops exact repetitions.
 func (l *List) Sort() {
 	slices.SortStableFunc(*l, func(a, b Diagnostic) int {
 		return cmp.Or(a.Position.Compare(b.Position), cmp.Compare(a.Severity, b.Severity),
 			strings.Compare(a.Code, b.Code), strings.Compare(a.Object, b.Object),
-			strings.Compare(a.Path, b.Path), strings.Compare(a.Message, b.Message))
+			strings.Compare(a.Path, b.Path), strings.Compare(a.Message, b.Message),
+			strings.Compare(a.Fix, b.Fix))
 	})
 	*l = slices.Compact(*l)
 }

@@ -36,8 +36,12 @@ func AllAddrs(f Family) Addrs {
 }
 
 // FromPrefix returns the addresses of p. Bits after the prefix length are
-// ignored, as everywhere in Kubernetes. An invalid prefix gives the empty set.
+// ignored, as everywhere in Kubernetes. A prefix of IPv4-mapped IPv6 addresses
+// is taken as IPv4. An invalid prefix gives the empty set.
 func FromPrefix(p netip.Prefix) Addrs {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
 	p = p.Masked()
 	if !p.IsValid() {
 		return Addrs{}
@@ -64,8 +68,8 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// Contains reports whether a is in the set.
-func (s Addrs) Contains(a netip.Addr) bool { return s.r.contains(a.Unmap()) }
+// Contains reports whether a is in the set, whatever its zone.
+func (s Addrs) Contains(a netip.Addr) bool { return s.r.contains(a.Unmap().WithZone("")) }
 
 // Empty reports whether the set holds no address.
 func (s Addrs) Empty() bool { return len(s.r) == 0 }

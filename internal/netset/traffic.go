@@ -164,15 +164,25 @@ type PortRange struct {
 // Whole reports whether the range is every port of its protocol.
 func (p PortRange) Whole() bool { return p.From == 0 && p.To == 65535 }
 
-// String returns "tcp/80", "tcp/80-90" or, for all ports, "tcp".
+// String returns "tcp/80", "tcp/80-90" or, for all ports, "tcp". For ICMP it is
+// "icmp/8.0" for one type and code, "icmp/8" for one type, "icmp/3.1-4.0" for
+// what lies between.
 func (p PortRange) String() string {
-	switch {
-	case p.Whole():
+	if p.Whole() {
 		return p.Proto.String()
-	case p.From == p.To:
-		return KeyOf(p.Proto, p.From).String()
 	}
-	return fmt.Sprintf("%s/%d-%d", p.Proto, p.From, p.To)
+	from, to := strconv.Itoa(int(p.From)), strconv.Itoa(int(p.To))
+	if p.Proto == ICMP || p.Proto == ICMPv6 {
+		if p.From&0xff == 0 && p.To == p.From|0xff {
+			return fmt.Sprintf("%s/%d", p.Proto, p.From>>8)
+		}
+		from = fmt.Sprintf("%d.%d", p.From>>8, p.From&0xff)
+		to = fmt.Sprintf("%d.%d", p.To>>8, p.To&0xff)
+	}
+	if from == to {
+		return p.Proto.String() + "/" + from
+	}
+	return p.Proto.String() + "/" + from + "-" + to
 }
 
 // PortRanges returns the set cut at protocol borders, in order: at most one
@@ -220,10 +230,11 @@ func (t Traffic) String() string {
 	switch in := t.Intersect(other); {
 	case in.Empty():
 	case in.Equal(other):
-		if except := AllTraffic().Subtract(t); len(except.r) <= 2 {
-			return "all except " + except.String()
-		}
 		parts = append(parts, "other")
+		except := "all except " + AllTraffic().Subtract(t).String()
+		if len(except) < len(strings.Join(parts, " ")) {
+			return except
+		}
 	default:
 		for _, pr := range in.PortRanges() {
 			parts = append(parts, pr.String())

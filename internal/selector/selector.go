@@ -139,8 +139,11 @@ func merge(key string, rs []Requirement) ([]Requirement, bool) {
 		}
 		return []Requirement{{Key: key, Op: In, Values: left}}, false
 	}
+	if absent && exists {
+		return originals(rs), true
+	}
 	if absent {
-		return []Requirement{{Key: key, Op: NotExists}}, exists
+		return []Requirement{{Key: key, Op: NotExists}}, false
 	}
 	var out []Requirement
 	if exists {
