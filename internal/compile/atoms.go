@@ -18,8 +18,9 @@ const none = verdict.None
 // atom is a distinct conjunction of terms.
 type atom struct {
 	terms []model.Term
-	peer  bool // some rule names it
-	named bool // some egress rule with a named port names it
+	open  []netset.Addrs // by term: addresses that it may mean besides; nil if none has any
+	peer  bool           // some rule names it
+	named bool           // some egress rule with a named port names it
 
 	yes, maybe []verdict.PeerID
 	wide       bool // matches so many peers that rows share it as background
@@ -175,25 +176,36 @@ func slashName(p *model.Policy) string { return p.Name + "/" + p.Namespace + "/"
 // intern returns the atom of terms.
 func (c *compiler) intern(terms []model.Term) verdict.AtomID {
 	terms = slices.Clone(terms)
+	var open []netset.Addrs
 	var key strings.Builder
 	for i := range terms {
+		var more netset.Addrs
 		if terms[i].Kind == model.SetTerm {
-			terms[i] = c.resolveSets(terms[i])
+			terms[i], more = c.resolveSets(terms[i])
 		}
 		writeTermKey(&key, &terms[i])
+		if !more.Empty() {
+			if open == nil {
+				open = make([]netset.Addrs, len(terms))
+			}
+			open[i] = more
+			key.WriteByte('~')
+			writeNets(&key, more)
+			c.internNets(more)
+		}
 	}
 	if id, ok := c.atomByKey[key.String()]; ok {
 		return id
 	}
 	id := verdict.AtomID(len(c.atoms))
 	c.atomByKey[key.String()] = id
-	c.atoms = append(c.atoms, atom{terms: terms})
+	c.atoms = append(c.atoms, atom{terms: terms, open: open})
 	for i := range terms {
 		if terms[i].Kind == model.NetTerm {
 			c.internNets(terms[i].Nets)
 		}
 	}
-	if len(terms) == 1 && !terms[0].Not {
+	if len(terms) == 1 && !terms[0].Not && open == nil {
 		switch t := &terms[0]; t.Kind {
 		case model.PodTerm:
 			s := c.internScope(t)
@@ -217,26 +229,36 @@ func (c *compiler) intern(terms []model.Term) verdict.AtomID {
 }
 
 // resolveSets turns a term over network sets into the addresses of the sets
-// that it selects.
-func (c *compiler) resolveSets(t model.Term) model.Term {
-	var nets netset.Addrs
+// that it selects, and of those that it may select besides.
+func (c *compiler) resolveSets(t model.Term) (model.Term, netset.Addrs) {
+	var nets, open netset.Addrs
 	for i := range c.snap.NetworkSets {
 		s := &c.snap.NetworkSets[i]
-		in := false
-		switch {
-		case t.Namespace != "":
-			in = s.Namespace == t.Namespace
-		case s.Namespace == "":
-			in = t.Namespaces.IsEverything()
-		default:
-			ns, ok := slices.BinarySearchFunc(c.snap.Namespaces, s.Namespace, func(n model.Namespace, name string) int { return strings.Compare(n.Name, name) })
-			in = ok && t.Namespaces.Matches(c.snap.Namespaces[ns].Labels)
+		if !t.Pods.Matches(s.Labels) {
+			continue
 		}
-		if in && t.Pods.Matches(s.Labels) {
+		switch c.matchSetNamespace(&t, s.Namespace) {
+		case verdict.Yes:
 			nets = nets.Union(s.Nets)
+		case verdict.Maybe:
+			open = open.Union(s.Nets)
 		}
 	}
-	return model.Term{Kind: model.NetTerm, Not: t.Not, Nets: nets, NetText: t.String()}
+	resolved := model.Term{Kind: model.NetTerm, Not: t.Not, Nets: nets, NetText: t.String(), PodsOpen: t.PodsOpen}
+	return resolved, open.Subtract(nets)
+}
+
+// matchSetNamespace reports whether t means network sets of a namespace. Global
+// sets, whose namespace is "", are meant only by terms for any namespace.
+func (c *compiler) matchSetNamespace(t *model.Term, namespace string) verdict.Match {
+	if namespace == "" {
+		return certain(t.Namespace == "" && t.Namespaces.IsEverything())
+	}
+	i, ok := slices.BinarySearchFunc(c.snap.Namespaces, namespace, func(n model.Namespace, name string) int { return strings.Compare(n.Name, name) })
+	if !ok {
+		return certain(t.Namespace == namespace)
+	}
+	return matchNamespace(t, &c.snap.Namespaces[i])
 }
 
 func (c *compiler) internNets(nets netset.Addrs) int {
@@ -279,8 +301,10 @@ func (c *compiler) internSelector(s selector.Selector) int32 {
 
 func writeTermKey(b *strings.Builder, t *model.Term) {
 	b.WriteByte(byte('a' + t.Kind))
-	if t.Not {
-		b.WriteByte('!')
+	if t.Not { // a byte either way: the key of a selector of nothing begins with "!"
+		b.WriteByte('-')
+	} else {
+		b.WriteByte('+')
 	}
 	switch t.Kind {
 	case model.PodTerm:

@@ -339,7 +339,7 @@ func (c *compiler) matchCandidate(k *candidate) {
 		}
 	}
 	for _, a := range c.general {
-		if m := c.matchTerms(c.atoms[a].terms, k); m != verdict.No {
+		if m := c.matchTerms(&c.atoms[a], k); m != verdict.No {
 			k.matches = append(k.matches, match{a, m == verdict.Maybe})
 		}
 	}
@@ -351,14 +351,17 @@ func (c *compiler) openNets(k *candidate, t *model.Term) bool {
 }
 
 // matchTerms reports whether all terms match k. No terms match nothing.
-func (c *compiler) matchTerms(terms []model.Term, k *candidate) verdict.Match {
-	if len(terms) == 0 {
+func (c *compiler) matchTerms(a *atom, k *candidate) verdict.Match {
+	if len(a.terms) == 0 {
 		return verdict.No
 	}
 	m := verdict.Yes
-	for i := range terms {
-		tm := c.matchTerm(&terms[i], k)
-		if terms[i].Not {
+	for i := range a.terms {
+		tm := c.matchTerm(&a.terms[i], k)
+		if a.open != nil && c.inNets(a.open[i], k) {
+			tm = max(tm, verdict.Maybe)
+		}
+		if a.terms[i].Not {
 			tm = verdict.Yes - tm
 		}
 		m = min(m, tm)
@@ -379,11 +382,7 @@ func (c *compiler) matchTerm(t *model.Term, k *candidate) verdict.Match {
 		}
 		return m
 	case model.NetTerm:
-		if k.block == none {
-			return verdict.No
-		}
-		set := c.internNets(t.Nets)
-		if _, ok := slices.BinarySearch(c.table.Blocks.Blocks[k.block].Members, set); !ok {
+		if !c.inNets(t.Nets, k) {
 			return verdict.No
 		}
 		if c.openNets(k, t) {
@@ -398,4 +397,14 @@ func (c *compiler) matchTerm(t *model.Term, k *candidate) verdict.Match {
 		}
 	}
 	return verdict.No
+}
+
+// inNets reports whether the address of k is in nets, which must be one of the
+// partitioned sets or empty.
+func (c *compiler) inNets(nets netset.Addrs, k *candidate) bool {
+	if k.block == none || nets.Empty() {
+		return false
+	}
+	_, ok := slices.BinarySearch(c.table.Blocks.Blocks[k.block].Members, c.internNets(nets))
+	return ok
 }

@@ -47,7 +47,7 @@ func (c *compiler) classify() {
 	for i := range c.atoms {
 		a := &c.atoms[i]
 		n := len(a.yes) + len(a.maybe)
-		a.wide = n > 256 && n > len(t.Peers)/8
+		a.wide = n > c.sharing.above && n > len(t.Peers)/8
 	}
 }
 

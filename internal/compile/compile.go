@@ -29,9 +29,14 @@ import (
 // tables. It never fails; what a source could not understand is marked Broken
 // in the snapshot, and its verdicts are Undefined.
 func Compile(s *model.Snapshot, d model.Dialect) *verdict.Table {
+	return compileWith(s, d, usualSharing)
+}
+
+func compileWith(s *model.Snapshot, d model.Dialect, sh sharing) *verdict.Table {
 	c := &compiler{
 		snap:    s,
 		dialect: d,
+		sharing: sh,
 		table: &verdict.Table{
 			Snapshot: s,
 			Dialect:  d,
@@ -54,6 +59,7 @@ func Compile(s *model.Snapshot, d model.Dialect) *verdict.Table {
 type compiler struct {
 	snap    *model.Snapshot
 	dialect model.Dialect
+	sharing sharing
 	table   *verdict.Table
 
 	atoms      []atom

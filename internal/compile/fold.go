@@ -75,15 +75,15 @@ func (f *folder) fold(rules []*rule, hits []hit, peerPorts int32) verdict.Verdic
 	if f.dir == model.Egress {
 		responder = peerPorts
 	}
-	key := f.prefix
-	named := false
+	named := uint64(0) // 1 more than the port list, if that matters
 	for _, h := range hits {
-		r := rules[h.rule()]
-		key = binary.AppendUvarint(key, matchCode(uint64(r.id), h.maybe()))
-		named = named || r.named
+		if rules[h.rule()].named {
+			named = uint64(responder) + 1
+		}
 	}
-	if named {
-		key = binary.AppendUvarint(append(key, 0xff, 0xff), uint64(responder))
+	key := binary.AppendUvarint(f.prefix, named)
+	for _, h := range hits {
+		key = binary.AppendUvarint(key, matchCode(uint64(rules[h.rule()].id), h.maybe()))
 	}
 	f.prefix = key[:len(f.prefix)]
 	if id, ok := f.memo[string(key)]; ok {

@@ -16,8 +16,18 @@ func hitOf(rule int, maybe bool) hit { return hit(matchCode(uint64(rule), maybe)
 func (h hit) rule() int              { return int(h >> 1) }
 func (h hit) maybe() bool            { return h&1 == 1 }
 
+// sharing says when rows share a background.
+type sharing struct {
+	above    int // atoms with more peers than this are wide, if these are an eighth of all
+	patterns int // a background has at most so many
+}
+
+// usualSharing pays from some hundred peers on. Row.Of has 16 bits a peer.
+var usualSharing = sharing{above: 256, patterns: 1 << 16}
+
 // background is how a set of wide atoms divides the peers.
 type background struct {
+	atoms    []verdict.AtomID // ascending
 	of       []uint16
 	patterns [][]verdict.Match // by pattern, then wide atom
 }
@@ -53,12 +63,13 @@ func (c *compiler) fillRows(d model.Direction) {
 func (f *rowFiller) row(id int) verdict.Row {
 	target := &f.table.Targets[f.dir][id]
 	f.folder.begin(f.dir, f.targetPorts[f.dir][id], target, f.place)
-	f.collect(target)
-
+	f.collectRules(target)
 	bg := &background{patterns: [][]verdict.Match{nil}}
 	if len(f.wide) > 0 {
 		bg = f.background()
 	}
+	f.wide = bg.atoms
+	f.collectCells()
 	row := verdict.Row{Of: bg.of, Patterns: make([]verdict.VerdictID, len(bg.patterns))}
 	base := make([][]hit, len(bg.patterns))
 	for i, p := range bg.patterns {
@@ -118,10 +129,11 @@ func (f *rowFiller) spellOutNamed(bg *background, base [][]hit) {
 	slices.Sort(f.cells)
 }
 
-// collect lists the target's rules in order of evaluation, and where their
-// atoms match.
-func (f *rowFiller) collect(target *verdict.Target) {
-	f.rules, f.unsure, f.wide, f.cells = f.rules[:0], f.unsure[:0], f.wide[:0], f.cells[:0]
+// collectRules lists the target's rules in order of evaluation, and their wide
+// atoms.
+func (f *rowFiller) collectRules(target *verdict.Target) {
+	f.rules, f.unsure = f.rules[:0], f.unsure[:0]
+	var wide []verdict.AtomID
 	for _, sel := range target.Policies {
 		if f.policies[f.place[sel.PolicyRef]].src.Broken != "" {
 			continue
@@ -135,11 +147,24 @@ func (f *rowFiller) collect(target *verdict.Target) {
 			f.unsure = append(f.unsure, sel.Maybe)
 		}
 	}
+	for _, r := range f.rules {
+		for _, id := range r.atoms {
+			if f.atoms[id].wide {
+				wide = append(wide, id)
+			}
+		}
+	}
+	slices.Sort(wide)
+	f.wide = slices.Compact(wide)
+}
+
+// collectCells lists where the atoms that are not in the background match.
+func (f *rowFiller) collectCells() {
+	f.cells = f.cells[:0]
 	for i, r := range f.rules {
 		for _, id := range r.atoms {
 			a := &f.atoms[id]
-			if a.wide {
-				f.wide = append(f.wide, id)
+			if _, ok := slices.BinarySearch(f.wide, id); ok {
 				continue
 			}
 			for _, p := range a.yes {
@@ -151,11 +176,10 @@ func (f *rowFiller) collect(target *verdict.Target) {
 		}
 	}
 	slices.Sort(f.cells)
-	slices.Sort(f.wide)
-	f.wide = slices.Compact(f.wide)
 }
 
-// background divides all peers by which of the target's wide atoms match.
+// background divides all peers by which of the target's wide atoms match. An
+// atom that would make too many patterns is left out of it.
 func (f *rowFiller) background() *background {
 	key := make([]byte, 0, 4*len(f.wide))
 	for _, a := range f.wide {
@@ -179,19 +203,22 @@ func (f *rowFiller) background() *background {
 			pattern uint16
 			match   verdict.Match
 		}
-		next := map[refinement]uint16{}
+		next := map[refinement]int{}
+		of := make([]uint16, len(bg.of))
 		var patterns [][]verdict.Match
 		for p := range bg.of {
 			r := refinement{bg.of[p], match[p]}
 			n, ok := next[r]
 			if !ok {
-				n = uint16(len(patterns))
+				n = len(patterns)
 				next[r] = n
 				patterns = append(patterns, append(slices.Clone(bg.patterns[r.pattern]), r.match))
 			}
-			bg.of[p] = n
+			of[p] = uint16(n)
 		}
-		bg.patterns = patterns
+		if len(patterns) <= f.sharing.patterns {
+			bg.atoms, bg.of, bg.patterns = append(bg.atoms, id), of, patterns
+		}
 	}
 	f.backgrounds[string(key)] = bg
 	return bg
@@ -206,8 +233,7 @@ func (f *rowFiller) baseHits(pattern []verdict.Match) []hit {
 			m = verdict.Yes
 		}
 		for _, id := range r.atoms {
-			if f.atoms[id].wide {
-				at, _ := slices.BinarySearch(f.wide, id)
+			if at, ok := slices.BinarySearch(f.wide, id); ok {
 				m = max(m, pattern[at])
 			}
 		}

@@ -41,7 +41,10 @@ type Table struct {
 
 // Owner tells whose an address is: an endpoint's or, with Endpoint None, a
 // node's. Host-network pods do not own their node's address.
-type Owner struct{ Endpoint, Node int32 }
+type Owner struct {
+	Endpoint, Node int32
+	Peer           PeerID // the class of the address
+}
 
 // Counters say how much work compiling was. They are the same for equal
 // snapshots, so that a test can hold them.
@@ -186,7 +189,7 @@ func (t *Table) AddrParty(a netip.Addr) Party {
 			p, _ := t.EndpointParty(int(o.Endpoint), f)
 			return p
 		}
-		return Party{Endpoint: None, Node: o.Node, Addr: a, Family: f, Peer: t.NodePeer[familyIndex(f)][o.Node]}
+		return Party{Endpoint: None, Node: o.Node, Addr: a, Family: f, Peer: o.Peer}
 	}
 	return Party{Endpoint: None, Node: None, Addr: a, Family: f, Peer: t.BlockPeer[t.Blocks.Of(a)]}
 }
