@@ -120,26 +120,25 @@ func (b *Builder) nameless(raw []byte, o *object) {
 
 func hasItems(raw []byte) bool {
 	s := scanner{raw: raw}
-	s.space()
-	_, _, ok := s.step("items")
-	return ok && s.peek() == '['
+	return s.find("items") && s.peek() == '['
 }
 
 // addList reads the items of a List.
 func (b *Builder) addList(raw []byte, src Source, of typeMeta, depth int) {
-	var list struct {
-		Items []json.RawMessage `json:"items"`
-	}
-	if err := json.Unmarshal(raw, &list); err != nil {
-		b.Unreadable(diag.Diagnostic{Position: src.Position("items"), Object: of.kind + "List", Path: "items",
-			Message: "the items of the list could not be read: " + err.Error()})
-		return
-	}
 	if depth == maxListDepth {
 		b.Unreadable(diag.Diagnostic{Position: src.Position(""), Message: "lists are nested too deeply"})
 		return
 	}
-	for i, item := range list.Items {
+	if !json.Valid(raw) {
+		b.Unreadable(diag.Diagnostic{Position: src.Position(""), Message: "the list is not valid JSON"})
+		return
+	}
+	s := scanner{raw: raw}
+	if !s.find("items") {
+		return
+	}
+	for i, span := range s.items() {
+		item := raw[span[0]:span[1]]
 		if b.Hopeless() {
 			b.Unreadable(diag.Diagnostic{Position: src.Position(""), Message: "too much is wrong: the rest of the list is passed over"})
 			return

@@ -6,44 +6,91 @@ import (
 	"strings"
 )
 
-// Offset returns where the JSON path lies in raw: the offset of the field's
-// name, or of the item's first byte. If the path leads nowhere it is the offset
-// of the deepest part that exists. Malformed JSON gives some offset inside raw.
-func Offset(raw []byte, path string) int {
-	s := scanner{raw: raw}
+// Index finds JSON paths in text. It remembers the layout of every object and
+// list that it has walked through, so that many questions cost little more than
+// one. Malformed JSON gives some offset inside the text.
+type Index struct {
+	raw    []byte
+	fields map[int][]fieldSpan // by the offset of the object
+	items  map[int][]int       // offsets, by the offset of the list
+}
+
+type fieldSpan struct {
+	name         string
+	begin, value int // offsets of the name and the value
+}
+
+// NewIndex returns an Index of raw, which must not change.
+func NewIndex(raw []byte) *Index {
+	return &Index{raw: raw, fields: map[int][]fieldSpan{}, items: map[int][]int{}}
+}
+
+// Offset returns where the path lies: the offset of the field's name, or of the
+// item's first byte. If the path leads nowhere it is the offset of the deepest
+// part that exists.
+func (x *Index) Offset(path string) int {
+	s := scanner{raw: x.raw}
 	s.space()
-	at := s.i
+	at, value := s.i, s.i
 	for path != "" {
-		next, rest, ok := s.step(path)
+		begin, next, rest, ok := x.step(value, path)
 		if !ok {
 			break
 		}
-		at, path = next, rest
+		at, value, path = begin, next, rest
 	}
-	return min(at, len(raw))
+	return min(at, len(x.raw))
+}
+
+// step goes from the value at the offset to the child that path begins with. It
+// returns where the child and its value are written and the path that is left.
+func (x *Index) step(at int, path string) (begin, value int, rest string, ok bool) {
+	if at >= len(x.raw) {
+		return 0, 0, "", false
+	}
+	if x.raw[at] == '[' {
+		list, known := x.items[at]
+		if !known {
+			s := scanner{raw: x.raw, i: at}
+			for _, span := range s.items() {
+				list = append(list, span[0])
+			}
+			x.items[at] = list
+		}
+		n, rest, ok := CutIndex(path)
+		if !ok || n >= len(list) {
+			return 0, 0, "", false
+		}
+		return list[n], list[n], rest, true
+	}
+	fields, known := x.fields[at]
+	if !known {
+		s := scanner{raw: x.raw, i: at}
+		s.fields(func(name []byte) bool {
+			fields = append(fields, fieldSpan{string(name), s.name, s.i})
+			return true
+		})
+		x.fields[at] = fields
+	}
+	best := -1
+	for _, f := range fields {
+		if after, match := CutKey(path, f.name); match && len(f.name) >= best {
+			best, begin, value, rest = len(f.name), f.begin, f.value, after
+		}
+	}
+	return begin, value, rest, best >= 0
 }
 
 // ItemOffsets returns the offset of each element of the field "items" of the
 // object raw.
 func ItemOffsets(raw []byte) []int {
 	s := scanner{raw: raw}
-	s.space()
-	if _, _, ok := s.step("items"); !ok {
+	if !s.find("items") {
 		return nil
 	}
 	var out []int
-	if s.peek() != '[' {
-		return nil
-	}
-	s.i++
-	for s.space(); s.i < len(raw) && s.peek() != ']'; s.space() {
-		out = append(out, s.i)
-		if !s.skip() {
-			break
-		}
-		if s.space(); s.peek() == ',' {
-			s.i++
-		}
+	for _, span := range s.items() {
+		out = append(out, span[0])
 	}
 	return out
 }
@@ -187,46 +234,40 @@ func (s *scanner) fields(f func(name []byte) bool) {
 	}
 }
 
-// step goes from the value at the scanner to the child that path begins with.
-// It returns where the child is written and the path that is left.
-func (s *scanner) step(path string) (at int, rest string, ok bool) {
-	if s.peek() == '[' {
-		n, rest, found := cutIndex(path)
-		if !found {
-			return 0, "", false
-		}
-		s.i++
-		for s.space(); ; n-- {
-			if c := s.peek(); c == ']' || c == 0 {
-				return 0, "", false
-			}
-			if n == 0 {
-				return s.i, rest, true
-			}
-			if !s.skip() {
-				return 0, "", false
-			}
-			s.space()
-			if s.peek() == ',' {
-				s.i++
-				s.space()
-			}
-		}
-	}
-	best, bestValue, bestName := -1, 0, ""
-	save := s.i
-	s.fields(func(name []byte) bool {
-		if after, match := CutKey(path, string(name)); match && len(name) >= len(bestName) {
-			best, bestValue, bestName, rest = s.name, s.i, string(name), after
+// find moves to the value of the top-level field called name; of several, the
+// last counts, as for decoders.
+func (s *scanner) find(name string) bool {
+	found := -1
+	s.space()
+	s.fields(func(n []byte) bool {
+		if string(n) == name {
+			found = s.i
 		}
 		return true
 	})
-	if best < 0 {
-		s.i = save
-		return 0, "", false
+	s.i = found
+	return found >= 0
+}
+
+// items passes over the list at the scanner and returns where its elements
+// begin and end.
+func (s *scanner) items() [][2]int {
+	var out [][2]int
+	if s.peek() != '[' {
+		return nil
 	}
-	s.i = bestValue
-	return best, rest, true
+	s.i++
+	for s.space(); s.i < len(s.raw) && s.peek() != ']'; s.space() {
+		from := s.i
+		if !s.skip() {
+			break
+		}
+		out = append(out, [2]int{from, s.i})
+		if s.space(); s.peek() == ',' {
+			s.i++
+		}
+	}
+	return out
 }
 
 // CutKey takes the mapping key off the front of a JSON path: "a.b[0]" without
@@ -245,9 +286,7 @@ func CutKey(path, name string) (rest string, ok bool) {
 }
 
 // CutIndex takes "[3]" off the front of a JSON path.
-func CutIndex(path string) (n int, rest string, ok bool) { return cutIndex(path) }
-
-func cutIndex(path string) (n int, rest string, ok bool) {
+func CutIndex(path string) (n int, rest string, ok bool) {
 	in, found := strings.CutPrefix(path, "[")
 	if !found {
 		return 0, "", false

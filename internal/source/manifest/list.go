@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -47,6 +48,16 @@ func itemLines(text []byte) []itemAt {
 // bigList is from where on a List is read item by item.
 var bigList = 64 << 10
 
+// listType is the head of a List.
+type listType struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+}
+
+// alias finds what may be a YAML alias. Items that share one can't be read
+// apart.
+var alias = regexp.MustCompile(`(?m)(^|[\s,:\[{-])\*[^\s*]`)
+
 // splitList reads a large List in block style, as kubectl prints it, item by
 // item, so that memory holds one at a time. It returns false, having done
 // nothing, if the document is something else or its items need each other.
@@ -56,7 +67,7 @@ func (d *document) splitList(b *kube.Builder) bool {
 		return false
 	}
 	src := &yamlSource{doc: d, items: itemLines(text)}
-	if len(src.items) == 0 {
+	if len(src.items) == 0 || alias.Match(text) {
 		return false
 	}
 	from, to := src.items[0].offset, itemsEnd(text, src.items)
@@ -66,34 +77,24 @@ func (d *document) splitList(b *kube.Builder) bool {
 		return false
 	}
 	var list struct {
-		APIVersion string          `json:"apiVersion"`
-		Kind       string          `json:"kind"`
-		Items      json.RawMessage `json:"items"`
+		listType
+		Items json.RawMessage `json:"items"`
 	}
 	if json.Unmarshal(raw, &list) != nil || !strings.HasSuffix(list.Kind, "List") || string(list.Items) != "null" {
 		return false
 	}
-	items := make([][]byte, len(src.items))
-	docs := make([]*document, len(src.items))
 	for i := range src.items {
-		end := to
-		if i+1 < len(src.items) {
-			end = src.items[i+1].offset
-		}
-		docs[i] = d.item(src, i, end)
-		if len(docs[i].piece) > maxYAML {
-			return false
-		}
-		if items[i], err = yaml.YAMLToJSONStrict(docs[i].piece); err != nil {
-			return false
-		}
-	}
-	for i, item := range items {
 		if b.Hopeless() {
 			b.Unreadable(diag.Diagnostic{Position: d.start(), Message: "too much is wrong: the rest of the list is passed over"})
 			break
 		}
-		b.AddItem(item, &yamlSource{doc: docs[i]}, list.Kind, list.APIVersion)
+		end := to
+		if i+1 < len(src.items) {
+			end = src.items[i+1].offset
+		}
+		item := d.item(src, i, end)
+		item.list = list.listType
+		item.yaml(b)
 	}
 	return true
 }

@@ -391,19 +391,20 @@ func TestBigList(t *testing.T) {
 		"typed":         "kind: PodList\napiVersion: v1\nitems:\n- metadata: {name: a}\n-\n  metadata: {name: b}\n",
 		"anchors":       "kind: PodList\napiVersion: v1\nitems:\n- metadata: &m {name: a}\n- metadata: *m\n",
 		"no list":       "kind: ConfigMap\napiVersion: v1\nitems:\n- a\n- b\n",
-		"repeated key":  "kind: PodList\napiVersion: v1\nitems:\n- metadata: {name: a, name: b}\n- metadata: {name: c}\n",
 		"block scalars": "kind: PodList\napiVersion: v1\nitems:\n- metadata:\n    name: a\n    annotations:\n      x: |\n        - one\n        - two\n\n- metadata: {name: b}\n",
 	} {
 		if diff := cmp.Diff(read(text, 1<<30), read(text, 0)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	if !strings.Contains(read(deepList(items.String()), 0), "pod-2") {
-		t.Error("nothing was read")
+	// What is wrong with one item is no matter of the others.
+	got := read("kind: List\napiVersion: v1\nitems:\n"+bad+"  kind: x\n- a: b: c\n"+items.String(), 0)
+	for _, want := range []string{"pod-2", `"Unusable": "something`, "mapping values are not allowed", `key \"kind\" already set`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in %s", want, got)
+		}
 	}
 }
-
-func deepList(items string) string { return "apiVersion: v1\nkind: List\nitems:\n" + items }
 
 // TestHopeless holds that a stream of rubbish ends early.
 func TestHopeless(t *testing.T) {

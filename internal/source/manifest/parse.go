@@ -25,16 +25,16 @@ func parse(b *kube.Builder, name string, data []byte) {
 		return
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	for _, doc := range split(name, data) {
+	split(name, data, func(doc *document) bool {
 		if b.Hopeless() {
 			b.Unreadable(diag.Diagnostic{Position: doc.start(), Message: "too much is wrong: the rest of the file is passed over"})
-			return
+			return false
 		}
-		if first := data[doc.content]; (first == '{' || first == '[') && doc.json(b) {
-			continue
+		if first := data[doc.content]; first != '{' && first != '[' || !doc.json(b) {
+			doc.yaml(b)
 		}
-		doc.yaml(b)
-	}
+		return true
+	})
 }
 
 // notText says why data can't be a manifest, or that it can.
@@ -84,6 +84,7 @@ type document struct {
 	content int    // where its first line that says something begins, after blanks
 	first   int    // the line of content
 	piece   []byte // the text, of an item of a List; otherwise nil
+	list    listType
 }
 
 func (d *document) text() []byte {
@@ -99,16 +100,15 @@ func (d *document) start() diag.Position {
 	return diag.Position{File: d.file, Line: d.first, Col: d.content - bol + 1}
 }
 
-// split cuts a YAML stream at its separators and leaves out the documents that
-// say nothing.
-func split(name string, data []byte) []*document {
-	var out []*document
-	cur := &document{file: name, data: data, line: 1}
+// split cuts a YAML stream at its separators and yields the documents, but for
+// those that say nothing, until it is told to stop.
+func split(name string, data []byte, yield func(*document) bool) {
+	cur := document{file: name, data: data, line: 1}
 	found := false
-	end := func(to int) {
-		if cur.to = to; found {
-			out = append(out, cur)
-		}
+	end := func(to int) bool {
+		cur.to = to
+		doc := cur
+		return !found || yield(&doc)
 	}
 	line := 0
 	for pos := 0; pos < len(data); {
@@ -119,12 +119,14 @@ func split(name string, data []byte) []*document {
 		}
 		text := data[pos:next]
 		if after, ok := separator(text); ok {
-			end(pos)
+			if !end(pos) {
+				return
+			}
 			from, first := pos+after, line
 			if rest := bytes.TrimLeft(data[from:next], " \t\r\n"); len(rest) == 0 || rest[0] == '#' {
 				from, first = next, line+1
 			}
-			cur, found = &document{file: name, data: data, from: from, line: first}, false
+			cur, found = document{file: name, data: data, from: from, line: first}, false
 			if from == next {
 				pos = next
 				continue
@@ -140,7 +142,6 @@ func split(name string, data []byte) []*document {
 		pos = next
 	}
 	end(len(data))
-	return out
 }
 
 // separator reports whether a line ends a document, and how long the marker is.
@@ -206,7 +207,7 @@ const maxYAML = 4 << 20
 
 // yaml reads the document as YAML.
 func (d *document) yaml(b *kube.Builder) {
-	if d.splitList(b) {
+	if d.piece == nil && d.splitList(b) {
 		return
 	}
 	text := d.text()
@@ -219,10 +220,14 @@ func (d *document) yaml(b *kube.Builder) {
 	}
 	src := &yamlSource{doc: d}
 	raw, err := yaml.YAMLToJSONStrict(text)
-	if err == nil {
-		if !d.kustomization(raw, b) {
-			b.Add(raw, src)
-		}
+	switch {
+	case err == nil && d.list.Kind != "":
+		b.AddItem(raw, src, d.list.Kind, d.list.APIVersion)
+		return
+	case err == nil && d.kustomization(raw, b):
+		return
+	case err == nil:
+		b.Add(raw, src)
 		return
 	}
 	errs := d.yamlErrors(err)

@@ -208,6 +208,7 @@ type jsonSource struct {
 	base  int   // offset of raw in the file
 	items []int // offsets of the items in raw, once asked for
 	lines *lineIndex
+	index *kube.Index // once a path was asked for
 }
 
 // Position implements kube.Source.
@@ -215,7 +216,13 @@ func (s *jsonSource) Position(path string) diag.Position {
 	if s.lines == nil {
 		s.lines = &lineIndex{}
 	}
-	return s.lines.at(s.doc, s.base+kube.Offset(s.raw, path))
+	if path == "" {
+		return s.lines.at(s.doc, s.base+len(s.raw)-len(bytes.TrimLeft(s.raw, " \t\r\n")))
+	}
+	if s.index == nil {
+		s.index = kube.NewIndex(s.raw)
+	}
+	return s.lines.at(s.doc, s.base+s.index.Offset(path))
 }
 
 // Item implements kube.ListSource.
