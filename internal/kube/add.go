@@ -35,6 +35,10 @@ func itemType(listKind, apiVersion string) typeMeta {
 // maxListDepth bounds Lists inside Lists.
 const maxListDepth = 8
 
+// maxObject bounds one object, in bytes. The API server takes none larger than
+// 3 MiB, and no list within one is worth more.
+const maxObject = 4 << 20
+
 // typeMeta is what an object is.
 type typeMeta struct{ kind, apiVersion string }
 
@@ -64,6 +68,13 @@ func (b *Builder) add(raw []byte, src Source, dflt typeMeta, errs []diag.Diagnos
 			b.Unreadable(d)
 		}
 		b.addList(raw, src, itemType(o.kind, o.apiVersion), depth)
+		return
+	}
+	if len(raw) > maxObject {
+		b.Unreadable(diag.Diagnostic{
+			Position: src.Position(""), Message: fmt.Sprintf("a %s of more than %d MiB", shorten(o.kind), maxObject>>20),
+			Fix: "the API server takes no object of that size",
+		})
 		return
 	}
 	if len(errs) > 0 {
@@ -129,15 +140,20 @@ func (b *Builder) addList(raw []byte, src Source, of typeMeta, depth int) {
 		b.Unreadable(diag.Diagnostic{Position: src.Position(""), Message: "lists are nested too deeply"})
 		return
 	}
-	if !json.Valid(raw) {
-		b.Unreadable(diag.Diagnostic{Position: src.Position(""), Message: "the list is not valid JSON"})
-		return
-	}
 	s := scanner{raw: raw}
 	if !s.find("items") {
 		return
 	}
-	for i, span := range s.items() {
+	spans := s.items()
+	if len(spans) > maxListed {
+		b.Unreadable(diag.Diagnostic{Position: src.Position(""), Message: fmt.Sprintf("the list has more than %d items", maxListed)})
+		return
+	}
+	if !json.Valid(raw) {
+		b.Unreadable(diag.Diagnostic{Position: src.Position(""), Message: "the list is not valid JSON"})
+		return
+	}
+	for i, span := range spans {
 		item := raw[span[0]:span[1]]
 		if b.Hopeless() {
 			b.Unreadable(diag.Diagnostic{Position: src.Position(""), Message: "too much is wrong: the rest of the list is passed over"})

@@ -249,15 +249,19 @@ func (s *scanner) find(name string) bool {
 	return found >= 0
 }
 
+// maxListed bounds a List. It is what a cluster of the largest supported size
+// has several times over.
+const maxListed = 1_000_000
+
 // items passes over the list at the scanner and returns where its elements
-// begin and end.
+// begin and end: of a longer list than may be, one more than may be.
 func (s *scanner) items() [][2]int {
 	var out [][2]int
 	if s.peek() != '[' {
 		return nil
 	}
 	s.i++
-	for s.space(); s.i < len(s.raw) && s.peek() != ']'; s.space() {
+	for s.space(); s.i < len(s.raw) && s.peek() != ']' && len(out) <= maxListed; s.space() {
 		from := s.i
 		if !s.skip() {
 			break
