@@ -1,4 +1,10 @@
 // Command picket says what Kubernetes network policies really allow.
 package main
 
-func main() {}
+import (
+	"os"
+
+	"picket/internal/cli"
+)
+
+func main() { os.Exit(cli.Main()) }

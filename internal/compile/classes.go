@@ -38,6 +38,7 @@ func (c *compiler) classify() {
 	for i := range c.snap.Nodes {
 		c.placeNode(i)
 	}
+	t.World = [2]int32{int32(widestBlock(t.Blocks, netset.V4)), int32(widestBlock(t.Blocks, netset.V6))}
 	t.BlockPeer = make([]verdict.PeerID, len(t.Blocks.Blocks))
 	for b := range t.Blocks.Blocks {
 		p := c.candidates[c.byKey[outsideKey(b)]].peer
@@ -187,4 +188,19 @@ func (c *compiler) classifyTarget(k *candidate, d model.Direction, byAtom [][]in
 		c.targetPorts[d] = append(c.targetPorts[d], ports)
 	}
 	k.targets[d] = id
+}
+
+// widestBlock returns the block of p with the widest prefix in family f. That
+// prefix stands for the block's size: good enough to find the rest of the
+// world, which nothing else comes near.
+func widestBlock(p *netset.Partition, f netset.Family) int {
+	best, fewest := 0, 1<<30
+	for i := range p.Blocks {
+		for _, x := range p.Blocks[i].Addrs.Only(f).Prefixes() {
+			if x.Bits() < fewest {
+				best, fewest = i, x.Bits()
+			}
+		}
+	}
+	return best
 }

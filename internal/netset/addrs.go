@@ -1,8 +1,11 @@
 package netset
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -60,12 +63,39 @@ func FromAddr(a netip.Addr) Addrs {
 
 // lastOf returns the highest address of a masked prefix.
 func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 1 << (7 - i%8)
+	if p.Addr().Is4() {
+		b := p.Addr().As4()
+		n := binary.BigEndian.Uint32(b[:]) | uint32(uint64(1)<<(32-p.Bits())-1)
+		binary.BigEndian.PutUint32(b[:], n)
+		return netip.AddrFrom4(b)
 	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
+	b := p.Addr().As16()
+	hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+	// A shift by 64 or more gives 0, so all ones after the subtraction.
+	if p.Bits() <= 64 {
+		hi, lo = hi|(uint64(1)<<(64-p.Bits())-1), ^uint64(0)
+	} else {
+		lo |= uint64(1)<<(128-p.Bits()) - 1
+	}
+	binary.BigEndian.PutUint64(b[:8], hi)
+	binary.BigEndian.PutUint64(b[8:], lo)
+	return netip.AddrFrom16(b)
+}
+
+// widest returns the widest prefix that starts at from and does not go beyond
+// to.
+func widest(from, to netip.Addr) netip.Prefix {
+	low := 0 // a prefix of fewer bits would start before from
+	if b := from.AsSlice(); len(b) == 4 {
+		low = 32 - bits.TrailingZeros32(binary.BigEndian.Uint32(b))
+	} else if lo := binary.BigEndian.Uint64(b[8:]); lo != 0 {
+		low = 128 - bits.TrailingZeros64(lo)
+	} else {
+		low = 64 - bits.TrailingZeros64(binary.BigEndian.Uint64(b[:8]))
+	}
+	n := from.BitLen() - low
+	n = sort.Search(n, func(i int) bool { return lastOf(netip.PrefixFrom(from, low+i)).Compare(to) <= 0 })
+	return netip.PrefixFrom(from, low+n)
 }
 
 // Contains reports whether a is in the set, whatever its zone.
@@ -117,14 +147,7 @@ func (s Addrs) Prefixes() []netip.Prefix {
 	for _, r := range s.r {
 		from := r.From
 		for {
-			p := netip.PrefixFrom(from, from.BitLen())
-			for p.Bits() > 0 {
-				wider := netip.PrefixFrom(from, p.Bits()-1).Masked()
-				if wider.Addr() != from || lastOf(wider).Compare(r.To) > 0 {
-					break
-				}
-				p = wider
-			}
+			p := widest(from, r.To)
 			out = append(out, p)
 			last := lastOf(p)
 			if last == r.To {

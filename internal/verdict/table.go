@@ -28,6 +28,7 @@ type Table struct {
 
 	Blocks    *netset.Partition // the address space, cut at the borders of all address blocks that policies name
 	BlockPeer []PeerID          // by block: the class of its addresses outside the cluster
+	World     [2]int32          // by family: the block of the rest of the world, see ExternalBlock
 
 	// RuleAtoms are the atoms of each rule's peers, by tier, policy, direction
 	// and rule. SubjectAtoms are those of each policy's subject.
@@ -203,28 +204,16 @@ func (t *Table) BlockParty(b int, f netset.Family) (Party, bool) {
 	return Party{Endpoint: None, Node: None, Family: f, Peer: t.BlockPeer[b]}, true
 }
 
-// External returns the block that "the rest of the world" means in family f:
-// the addresses that no block shorter than a whole family names. If there are
-// none, it is the largest block of the family.
+// External returns any host of "the rest of the world" in family f.
 func (t *Table) External(f netset.Family) Party {
 	p, _ := t.BlockParty(t.ExternalBlock(f), f)
 	return p
 }
 
-// ExternalBlock returns the block of External.
-func (t *Table) ExternalBlock(f netset.Family) int {
-	best, bestBits := 0, 1<<30
-	for i := range t.Blocks.Blocks {
-		// The widest prefix of a block stands for its size: good enough to find
-		// the rest of the world, which nothing else comes near.
-		for _, p := range t.Blocks.Blocks[i].Addrs.Only(f).Prefixes() {
-			if p.Bits() < bestBits {
-				best, bestBits = i, p.Bits()
-			}
-		}
-	}
-	return best
-}
+// ExternalBlock returns the block that "the rest of the world" means in family
+// f: the addresses that no block shorter than a whole family names. If there
+// are none, it is the largest block of the family.
+func (t *Table) ExternalBlock(f netset.Family) int { return int(t.World[familyIndex(f)]) }
 
 func (t *Table) nodeIndex(name string) int32 {
 	i, ok := slices.BinarySearchFunc(t.Snapshot.Nodes, name, func(n model.Node, name string) int {

@@ -142,7 +142,8 @@ type Step struct {
 }
 
 // Build explains the connections from src to dst on port. If dst is a Service,
-// the port is the Service's. The error says that the question has no answer,
+// the port is the Service's; a workload without its kind is taken for the
+// Service of its name if the port is only the Service's. The error says that the question has no answer,
 // such as for two ends without a common address family.
 func Build(t *verdict.Table, src, dst verdict.Ref, port verdict.Port, o Options) (*Report, error) {
 	b := &builder{t: t, all: o.All}
@@ -150,10 +151,11 @@ func Build(t *verdict.Table, src, dst verdict.Ref, port verdict.Port, o Options)
 		APIVersion: "picket/v1", Kind: "Explanation", Dialect: t.Dialect.Name,
 		From: src.Text, To: dst.Text, Port: port.String(), Cases: []Case{},
 	}
-	r.Notes = append(b.refNotes(src, "from"), b.refNotes(dst, "to")...)
+	dst, which := b.meant(dst, port)
+	r.Notes = slices.Concat(b.refNotes(src, "from"), which, b.refNotes(dst, "to"))
 	froms := b.sources(src)
 	tos, notes, end := b.destinations(dst, port)
-	r.Notes = append(append(r.Notes, notes...), b.namesake(dst, port)...)
+	r.Notes = append(r.Notes, notes...)
 	if end != nil {
 		r.Verdict, r.Headline = end.verdict, end.text
 		return r, nil

@@ -77,31 +77,66 @@ func (b *builder) serviceDestinations(s *model.Service, port verdict.Port) ([]de
 	return out, notes, nil
 }
 
-// namesake says that a Service has the name of the workload that was asked for
-// and the port, since a Service is what most people mean then.
-func (b *builder) namesake(r verdict.Ref, port verdict.Port) []string {
-	if r.Service != nil || len(r.Endpoints) == 0 {
-		return nil
-	}
+// meant returns what a word means as the destination of a port. A workload and
+// its Service often have one name; that is taken for the Service if the port is
+// one that the Service leads elsewhere and no pod of the workload declares:
+// nobody listens there but the Service.
+func (b *builder) meant(r verdict.Ref, port verdict.Port) (verdict.Ref, []string) {
+	ns, name, ok := b.plainName(r)
 	k := port.In(netset.V4)
-	e := &b.t.Snapshot.Endpoints[r.Endpoints[0]]
-	_, name, found := strings.Cut(r.Text, "/")
-	if !found {
-		name = r.Text
+	if !ok || port.String() == "icmp" {
+		return r, nil
 	}
+	s, to := b.redirecting(ns, name, k, r.Endpoints[0])
+	if s == nil {
+		return r, nil
+	}
+	if b.declared(r.Endpoints, k) {
+		return r, []string{fmt.Sprintf("%s is a workload here, so %s is its own port; the service of that name leads its port %d to port %d of the pods: ask for %s/service/%s",
+			s, k, k.Port(), to, ns, name)}
+	}
+	kind := strings.ToLower(cmp.Or(b.t.Snapshot.Endpoints[r.Endpoints[0]].Owner.Kind, "Pod"))
+	out, err := b.t.Resolve(ns+"/service/"+name, "")
+	if err != nil {
+		return r, nil
+	}
+	out.Text = r.Text
+	return out, []string{fmt.Sprintf("%s is a %s and a service; port %d is the service's, and no port of the pods, so the service is meant: for the pods' own port ask for %s/%s/%s",
+		s, kind, k.Port(), ns, kind, name)}
+}
+
+// plainName returns the namespace and name of a workload or pod that was asked
+// for without its kind.
+func (b *builder) plainName(r verdict.Ref) (ns, name string, ok bool) {
+	_, err := netip.ParseAddr(r.Text)
+	if r.Service != nil || len(r.Endpoints) == 0 || err == nil || strings.Count(r.Text, "/") > 1 {
+		return "", "", false
+	}
+	return b.t.Snapshot.Endpoints[r.Endpoints[0]].Namespace, r.Text[strings.LastIndex(r.Text, "/")+1:], true
+}
+
+// redirecting returns the Service of the name if its port k is another port of
+// endpoint e, one of its back ends, and that port.
+func (b *builder) redirecting(ns, name string, k netset.Key, e int32) (*model.Service, uint16) {
 	for i := range b.t.Snapshot.Services {
 		s := &b.t.Snapshot.Services[i]
-		if s.Namespace != e.Namespace || s.Name != name {
+		if s.Namespace != ns || s.Name != name || !slices.Contains(b.t.Backends(s), e) {
 			continue
 		}
 		for _, p := range s.Ports {
-			if n, ok := verdict.TargetPort(p, e); ok && p.Proto == k.Proto() && p.Port == k.Port() && n != p.Port {
-				return []string{fmt.Sprintf("%s is a workload here, so %s is its own port; the service of that name leads its port %d to port %d of the pods: ask for %s/service/%s",
-					s, k, p.Port, n, s.Namespace, s.Name)}
+			if n, ok := verdict.TargetPort(p, &b.t.Snapshot.Endpoints[e]); ok && p.Proto == k.Proto() && p.Port == k.Port() && n != p.Port {
+				return s, n
 			}
 		}
 	}
-	return nil
+	return nil, 0
+}
+
+// declared reports whether one of the endpoints declares port k.
+func (b *builder) declared(endpoints []int32, k netset.Key) bool {
+	return slices.ContainsFunc(endpoints, func(e int32) bool {
+		return slices.ContainsFunc(b.t.Snapshot.Endpoints[e].Ports, func(p model.Port) bool { return netset.KeyOf(p.Proto, p.Number) == k })
+	})
 }
 
 // translated returns the back ends with the port that each of them sees, and

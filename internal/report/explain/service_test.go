@@ -155,20 +155,34 @@ func TestWorkloadOfSeveralClasses(t *testing.T) {
 	has(t, text, "dev/web is a workload of 2 pods", "DENIED  dev/dev1 → qa/qa1", "ALLOWED  dev/dev2 → qa/qa1")
 }
 
-// TestServiceOfTheSameName holds that who writes the name of a workload and the
-// port of its Service is told of the difference.
+// TestServiceOfTheSameName holds what a name that a workload and its Service
+// share means as the destination of a port.
 func TestServiceOfTheSameName(t *testing.T) {
 	w := shop("tcp/8080")
 	for i := 1; i <= 2; i++ {
 		w.snap.Endpoints[i].Owner = model.Owner{Kind: "Deployment", Name: "web"}
 	}
-	table := w.table(t, "picket")
-	r, text := ask(t, table, "shop/client", "shop/web", "tcp/80")
-	if r.Decision() != verdict.Deny {
-		t.Fatal(r.Headline)
+	const service, workload = "shop/web is a deployment and a service; port 80 is the service's", "shop/web is a workload here, so tcp/80 is its own port"
+	expect := func(dst, port string, want verdict.Decision, say, not string) {
+		t.Helper()
+		r, text := ask(t, w.table(t, "picket"), "shop/client", dst, port)
+		if r.Decision() != want {
+			t.Errorf("%s %s: %s", dst, port, r.Headline)
+		}
+		has(t, text, say)
+		if strings.Contains(text, not) {
+			t.Errorf("%s %s: says %q", dst, port, not)
+		}
 	}
-	has(t, text, "shop/web is a workload here", "leads its port 80 to port 8080 of the pods: ask for shop/service/web")
-	if r, _ := ask(t, table, "shop/client", "shop/service/web", "tcp/80"); r.Decision() != verdict.Allow {
-		t.Error(r.Headline)
-	}
+	expect("shop/web", "tcp/80", verdict.Allow, service, workload)
+	expect("shop/service/web", "tcp/80", verdict.Allow, "port 80 of service shop/web is port 8080", service)
+	expect("shop/deployment/web", "tcp/80", verdict.Deny, "workload of 2 pods", service)
+	expect("shop/web", "tcp/8080", verdict.Allow, "workload of 2 pods", service)
+	expect("shop/web", "udp/80", verdict.Deny, "workload of 2 pods", service)
+	expect("shop/web", "icmp", verdict.Deny, "workload of 2 pods", service)
+	w.snap.Endpoints[1].Ports = append(w.snap.Endpoints[1].Ports, tcp("admin", 80))
+	expect("shop/web", "tcp/80", verdict.Deny, "leads its port 80 to port 8080 of the pods: ask for shop/service/web", service)
+	w.snap.Endpoints[1].Ports = w.snap.Endpoints[1].Ports[:1]
+	w.snap.Services[0].Selector = byLabel("app=client")
+	expect("shop/web", "tcp/80", verdict.Deny, "workload of 2 pods", service)
 }

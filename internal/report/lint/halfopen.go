@@ -275,7 +275,7 @@ func np309(l *linter) {
 			}
 			n := 0
 			for _, e := range l.svc().backends[si] {
-				if id := l.t.TargetOf[d][e]; id != verdict.None && slices.Contains(p.targets[d], id) {
+				if id := l.t.TargetOf[d][e]; id != verdict.None && slices.Contains(p.targets[d], id) && l.exposes(s, e, &p.Rules[d][ri]) {
 					n++
 				}
 			}
@@ -285,5 +285,16 @@ func np309(l *linter) {
 				return
 			}
 		}
+	})
+}
+
+// exposes reports whether Service s leads to endpoint e on a port that rule r
+// is about.
+func (l *linter) exposes(s *model.Service, e int32, r *model.Rule) bool {
+	ep := &l.s.Endpoints[e]
+	traffic := verdict.TrafficOf(r, ep.Ports)
+	return slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool {
+		n, ok := verdict.TargetPort(p, ep)
+		return ok && traffic.Contains(netset.KeyOf(p.Proto, n))
 	})
 }

@@ -28,6 +28,17 @@ func np(name, spec string) string {
 func TestSilence(t *testing.T) {
 	const dnsPeer = `{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}, podSelector: {matchLabels: {k8s-app: kube-dns}}}`
 	const dnsPorts = `[{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]`
+	const edge = `---
+apiVersion: v1
+kind: Pod
+metadata: {name: edge, namespace: shop, labels: {app: edge}}
+spec: {containers: [{name: c, image: i, ports: [{name: https, containerPort: 8443}, {name: hook, containerPort: 9443}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: edge, namespace: shop}
+spec: {type: LoadBalancer, selector: {app: edge}, ports: [{port: 443, targetPort: https}]}
+`
 	for _, c := range []struct{ code, why, yaml string }{
 		{"NP101", "all of another namespace and all of the own one", np("p", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: ops}}}, {podSelector: {}}]}]}`)},
 		{"NP101", "not neighbours", np("p", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: ops}}}, {ipBlock: {cidr: 198.51.100.0/24}}, {podSelector: {matchLabels: {app: api}}}]}]}`)},
@@ -48,10 +59,14 @@ func TestSilence(t *testing.T) {
 		{"NP305", "another namespace's Service has that port", np("p", `{podSelector: {matchLabels: {app: db}}, ingress: [{ports: [{protocol: TCP, port: 80}]}]}`)},
 		{"NP306", "no token is mounted", np("p", `{podSelector: {}, policyTypes: [Egress]}`)},
 		{"NP314", "a default-deny says that it is meant", np("p", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: dev}}}]}]}`) + "---\n" + np("deny", `{podSelector: {}}`)},
+		{"NP309", "a port that the Service does not expose", np("p", `{podSelector: {matchLabels: {app: edge}}, ingress: [{from: [{ipBlock: {cidr: 198.51.100.0/24}}], ports: [{protocol: TCP, port: 9443}]}]}`) + edge},
+		{"NP309", "a named port that the Service does not expose", np("p", `{podSelector: {matchLabels: {app: edge}}, ingress: [{from: [{ipBlock: {cidr: 198.51.100.0/24}}], ports: [{protocol: TCP, port: hook}]}]}`) + edge},
 		{"NP401", "a name server", strings.Replace(np("p", `{podSelector: {matchLabels: {k8s-app: kube-dns}}, ingress: [{from: [{namespaceSelector: {}}], ports: `+dnsPorts+`}]}`), "shop", "kube-system", 1)},
 		{"NP403", "the service itself, on purpose", np("p", `{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 169.254.169.254/32}}]}]}`)},
 		{"NP407", "the monitoring system", np("p", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}], ports: [{protocol: TCP, port: 8080}, {protocol: TCP, port: 5432}]}]}`)},
 		{"NP407", "pods that declare nothing", np("p", `{podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {team: dev}}}], ports: [{protocol: TCP, port: 8888}]}]}`)},
+		{"NP408", "an outside network", np("p", `{podSelector: {}, policyTypes: [Egress], egress: [{to: [`+dnsPeer+`], ports: `+dnsPorts+`}, {to: [{ipBlock: {cidr: 198.51.100.25/32}}], ports: [{protocol: TCP, port: 587}]}]}`)},
+		{"NP408", "one outside host of a node's network", np("p", `{podSelector: {}, policyTypes: [Egress], egress: [{to: [`+dnsPeer+`], ports: `+dnsPorts+`}, {to: [{ipBlock: {cidr: 192.168.0.0/24}}]}]}`)},
 		{"NP410", "namespaces by name", np("p", `{podSelector: {}, ingress: [{from: [`+dnsPeer+`]}]}`)},
 		{"HY702", "a controller called ingress", np("allow-from-ingress-nginx", `{podSelector: {}, policyTypes: [Egress], egress: [{}]}`)},
 		{"HY702", "from a namespace", np("allow-from-dev", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: dev}}}]}]}`)},
@@ -96,6 +111,7 @@ func TestSeverity(t *testing.T) {
 	}{
 		{"NP101", np("p", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: ops}}}, {podSelector: {matchLabels: {app: api}}}]}]}`), diag.Info, "OR may well be meant"},
 		{"NP117", np("p", `{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{protocol: TCP, port: 53}]}]}`), diag.Warning, "TCP only"},
+		{"NP408", np("p", `{podSelector: {matchLabels: {app: db}}, policyTypes: [Egress], egress: [{ports: [{protocol: UDP, port: 53}], to: [{podSelector: {}}, {namespaceSelector: {}}]}, {to: [{ipBlock: {cidr: 10.244.0.0/16}}]}]}`), diag.Info, "1 pod in 1 namespace (shop)"},
 		{"NP201", np("p", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: elsewhere}}}]}]}`), diag.Info, "no namespace elsewhere"},
 		{"NP201", np("p", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitorin}}}]}]}`), diag.Warning, "did you mean monitoring?"},
 		{"NP202", np("p", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: devs}}}]}]}`), diag.Warning, "did you mean dev?"},

@@ -37,6 +37,7 @@ type linter struct {
 	haveLines bool
 	cutOf     map[string][]cut // by lifeline
 	inNets    map[string]int   // pods in address sets
+	outside   []verdict.PeerID // classes of hosts outside the cluster
 }
 
 // policy is a policy with its place and what it selects.

@@ -276,13 +276,12 @@ func (l *linter) podsWithin(n netset.Addrs) int {
 
 // np408 says once that name resolution alone is a way out.
 func np408(l *linter) {
-	world := l.t.External(l.t.Families()[0])
 	n := 0
 	var names []string
 	var first *policy
 	var rule *model.Rule
 	l.eachIsolated(model.Egress, func(id verdict.TargetID, pods []int32, by []*policy) {
-		if !l.t.Verdict(l.t.Rows[model.Egress][id].At(world.Peer)).Traffic(verdict.Allow).Empty() {
+		if l.reachesOutside(id) {
 			return
 		}
 		for _, p := range by {
@@ -309,6 +308,48 @@ func np408(l *linter) {
 		slices.Sort(names)
 		l.info(first, rule.Origin, "watch or filter queries at the DNS servers if that matters to you",
 			"%s in %s may reach nothing outside but DNS: the servers forward queries to the internet, so data can still leave in names", plural(n, "pod"), plural(len(names), "namespace")+" ("+list(names, 3)+")")
+	}
+}
+
+// reachesOutside reports whether a class may send anything to a host outside the
+// cluster.
+func (l *linter) reachesOutside(id verdict.TargetID) bool {
+	if l.outside == nil {
+		l.outside = l.outsidePeers()
+	}
+	return slices.ContainsFunc(l.outside, func(p verdict.PeerID) bool {
+		v := l.t.Verdict(l.t.Rows[model.Egress][id].At(p))
+		return slices.ContainsFunc(v, func(x verdict.Piece) bool { return x.Decision == verdict.Allow })
+	})
+}
+
+// outsidePeers returns the classes of hosts outside the cluster: a block that
+// holds only addresses of pods, nodes or the node-local DNS has none.
+func (l *linter) outsidePeers() []verdict.PeerID {
+	inside := netset.FromAddr(localDNS)
+	for _, p := range l.s.PodCIDRs {
+		inside = inside.Union(netset.FromPrefix(p))
+	}
+	out := []verdict.PeerID{}
+	for b := range l.t.Blocks.Blocks {
+		if slices.ContainsFunc(l.t.Blocks.Blocks[b].Addrs.Subtract(inside).Ranges(), l.unowned) {
+			out = append(out, l.t.BlockPeer[b])
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// unowned reports whether the range holds an address that nobody in the cluster
+// has.
+func (l *linter) unowned(r netset.Range[netip.Addr]) bool {
+	for a := r.From; ; a = a.Next() {
+		if _, ok := l.t.Owner[a]; !ok {
+			return true
+		}
+		if a == r.To {
+			return false
+		}
 	}
 }
 

@@ -16,6 +16,10 @@ const noCell = -1
 type cell struct {
 	bypass verdict.Bypass
 	joint  [2]int32 // by family: index into interner.joints, -1 if the ends don't both have it
+
+	// deviates is where packets showed something else: index into
+	// interner.deviations plus 1, 0 if they did not, or unmeasured.
+	deviates int32
 }
 
 // interner numbers the distinct pairs of (ingress, egress) verdicts, and the
@@ -27,8 +31,11 @@ type interner struct {
 	recent  []recent // of jointAt, by hash: most look-ups end here
 	cells   []cell
 	cellAt  map[cell]int32
-	texts   []shown          // by cell, as far as looked at
-	labels  map[string]int32 // of texts
+	texts   []shown // by cell, as far as looked at
+
+	deviations  []deviation
+	deviationAt map[[2]*group]int32 // index plus 1
+	labels      map[string]int32    // of texts
 }
 
 // recent is an entry of a small cache before a map.
@@ -48,8 +55,9 @@ func newInterner() *interner {
 
 // reset forgets all cells, so that numbers are given out anew.
 func (in *interner) reset() {
-	in.joints, in.cells, in.texts = nil, nil, nil
+	in.joints, in.cells, in.texts, in.deviations = nil, nil, nil, nil
 	in.jointAt, in.cellAt, in.labels = map[[2]verdict.VerdictID]int32{}, map[cell]int32{}, map[string]int32{}
+	in.deviationAt = map[[2]*group]int32{}
 	in.recent = make([]recent, 1<<recentBits)
 }
 
@@ -147,6 +155,9 @@ func (s *scanner) row(g int, cells []int32) {
 			s.pair = cells[c]
 			cells[c] = r.cellID(cell{bypass: verdict.Itself, joint: [2]int32{-1, -1}})
 		}
+	}
+	if r.o.Evidence != nil {
+		r.deviates(src, cells)
 	}
 }
 

@@ -183,6 +183,9 @@ func (g *grid) write(w *term.Writer) error {
 	for _, why := range g.r.whys(g.v.cells) {
 		notes.Add(term.Cell{Text: "?", Style: w.Yellow}, term.Cell{Text: "undefined: " + why})
 	}
+	for _, note := range g.r.deviationNotes(g.v.cells) {
+		notes.Add(note...)
+	}
 	if notes.Width() == 0 {
 		return nil
 	}

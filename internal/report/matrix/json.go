@@ -257,6 +257,9 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	}
 	s := r.summarize()
 	r.writeCells(b, s)
+	if r.o.Evidence != nil {
+		r.writeEvidence(b)
+	}
 	verdicts := make([]jsonVerdict, len(r.cells))
 	for i, c := range r.cells {
 		sh := r.shown(int32(i))
@@ -271,7 +274,8 @@ func (r *Report) WriteJSON(w io.Writer) error {
 }
 
 // writeCells numbers the cells anew, in the order of their first, and writes
-// them.
+// them: in a row, how many neighbours have a cell, not each of them, since
+// policies rarely tell neighbours apart.
 func (r *Report) writeCells(b *bufio.Writer, s *summary) {
 	r.reset()
 	b.WriteString(",\n\"cells\": [")
@@ -285,15 +289,23 @@ func (r *Report) writeCells(b *bufio.Writer, s *summary) {
 		}
 		first = false
 		buf = append(buf, "\n["...)
-		for c, id := range cells {
-			if c > 0 {
+		for from := 0; from < len(cells); {
+			id, to := cells[from], from+1
+			for to < len(cells) && cells[to] == id {
+				to++
+			}
+			if from > 0 {
 				buf = append(buf, ',')
 			}
+			buf = append(buf, '[')
 			if id == noCell {
 				buf = append(buf, "null"...)
 			} else {
 				buf = strconv.AppendInt(buf, int64(id), 10)
 			}
+			buf = append(buf, ',')
+			buf = append(strconv.AppendInt(buf, int64(to-from), 10), ']')
+			from = to
 		}
 		b.Write(append(buf, ']'))
 	})

@@ -29,7 +29,8 @@ type document struct {
 		External  bool
 	}
 	Rows, Columns []int
-	Cells         [][]*int
+	Runs          [][][2]*int `json:"cells"`
+	Cells         [][]*int    `json:"-"` // the runs, a cell each
 	Verdicts      []struct {
 		ID      int
 		Text    string
@@ -73,7 +74,32 @@ func decode(t testing.TB, r *Report) *document {
 	if err := json.Unmarshal(b.Bytes(), d); err != nil {
 		t.Fatalf("%v in %s", err, b.String())
 	}
+	d.expand(t)
 	return d
+}
+
+// expand turns the runs into cells: they must cover each row, and no two that
+// are neighbours may be the same.
+func (d *document) expand(t testing.TB) {
+	t.Helper()
+	for i, row := range d.Runs {
+		var cells []*int
+		var last *int
+		for j, run := range row {
+			id, n := run[0], run[1]
+			if n == nil || *n < 1 || j > 0 && (id == nil) == (last == nil) && (id == nil || *id == *last) {
+				t.Fatalf("row %d, run %d: empty, or the same as before", i, j)
+			}
+			for range *n {
+				cells = append(cells, id)
+			}
+			last = id
+		}
+		if len(cells) != len(d.Columns) {
+			t.Fatalf("row %d has %d cells for %d columns", i, len(cells), len(d.Columns))
+		}
+		d.Cells = append(d.Cells, cells)
+	}
 }
 
 // at finds the piece of the cell from row to column that holds k: decision and

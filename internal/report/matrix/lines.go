@@ -23,7 +23,7 @@ type reach struct {
 	count  int   // pods, nodes and blocks
 }
 
-// writeLines writes what each line of v may reach, a line for each traffic.
+// writeLines writes what each source of v may reach, a line for each traffic.
 func (r *Report) writeLines(w *term.Writer, v *view, width int) error {
 	s := r.scanner()
 	cells := make([]int32, len(r.columns))
@@ -31,7 +31,7 @@ func (r *Report) writeLines(w *term.Writer, v *view, width int) error {
 	var undefined [][]int32
 	written, more := 0, 0
 	var b strings.Builder
-	for _, row := range v.rows {
+	for _, row := range v.sources {
 		if written >= maxSources {
 			more++
 			continue
@@ -51,7 +51,11 @@ func (r *Report) writeLines(w *term.Writer, v *view, width int) error {
 		}
 		undefined = append(undefined, r.undefinedOf(cells))
 		written++
-		b.WriteString(w.Bold(term.Clean(row.name)) + "\n")
+		name := row.name
+		if len(row.groups) > 1 {
+			name = r.namer.name(r.union(row.groups), max(width, nameWidth))
+		}
+		b.WriteString(w.Bold(term.Clean(name)) + "\n")
 		if err := r.traffic(&b, w, row, rs, width); err != nil {
 			return err
 		}

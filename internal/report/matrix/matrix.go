@@ -22,6 +22,7 @@ type Options struct {
 	Ports      []verdict.Port // only this traffic; empty means all
 	External   bool           // show the addresses outside the cluster, block by block
 	Nodes      bool           // show the nodes
+	Evidence   Evidence       // what packets showed; nil for a matrix of the table alone
 }
 
 // Report is a matrix. It holds no cell; cells are looked up when it is written.

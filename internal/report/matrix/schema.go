@@ -7,9 +7,11 @@ package matrix
 //	  "ports": ["tcp/80"],                    only if the options name ports; the rest speaks of these only
 //	  "groups": [Group…],                     what is in rows or columns
 //	  "rows": [group id…], "columns": [group id…],
-//	  "cells": [[verdict id or null…]…],      a list for each row, with an entry for each column;
+//	  "cells": [[[verdict id or null, count]…]…],  a list for each row: so many columns in a row have the verdict;
 //	                                          null where nobody asked (both ends are outside, or in no wanted
 //	                                          namespace) or where the ends share no address family
+//	  "evidence": {…},                        only of a proof: a summary, cells as above with numbers of
+//	                                          results, and results; the texts of verdicts are as measured then
 //	  "verdicts": [Verdict…],                 by id
 //	  "reasons": [Reason…], "rules": [Rule…], "policies": [Policy…],  each by id, those that occur
 //	  "summary": {…}

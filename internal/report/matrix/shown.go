@@ -27,12 +27,16 @@ type shown struct {
 	ready     bool
 	text      string // "all", "-", "self", "tcp/80", "? tcp/80"; with asked ports "yes", "no"
 	undefined bool   // some of the traffic is undefined
+	wrong     bool   // it was measured, and is not what the table says
 	level     level
 	label     int32 // equal for cells that read the same
 }
 
 // String returns the text with its mark.
 func (s *shown) String() string {
+	if s.wrong {
+		return s.text + " !"
+	}
 	if s.undefined && !strings.Contains(s.text, "?") {
 		return s.text + " ?"
 	}
@@ -61,6 +65,9 @@ func (r *Report) shown(id int32) *shown {
 func (r *Report) show(c cell) shown {
 	if c.bypass == verdict.Itself {
 		return shown{ready: true, text: "self", level: self}
+	}
+	if c.deviates != 0 {
+		return r.showMeasured(c)
 	}
 	var all []shown
 	for _, f := range r.families(c) {

@@ -91,17 +91,21 @@ func (s *summary) add(r *Report, row int, cells []int32) {
 	if !src.inside() {
 		return
 	}
+	last, level := int32(noCell), closed
 	for c, id := range cells {
 		dst := r.groups[r.columns[c]]
 		if id == noCell || !dst.inside() {
 			continue
+		}
+		if id != last {
+			last, level = id, r.shown(id).level
 		}
 		n := len(src.endpoints) * len(dst.endpoints)
 		if src.peers == dst.peers && src.targets == dst.targets {
 			n -= common(src.endpoints, dst.endpoints)
 		}
 		s.Pairs.Total += n
-		switch r.shown(id).level {
+		switch level {
 		case open:
 			s.Pairs.Open += n
 		case partly:

@@ -78,12 +78,15 @@ func (r *Report) writeSummary(w *term.Writer, s *summary, width int) error {
 
 func (r *Report) pairsText(s *summary) string {
 	what, on := "may connect", "on some ports only"
+	if r.o.Evidence != nil {
+		what = "connect, as measured"
+	}
 	if len(r.o.Ports) > 0 {
 		words := make([]string, len(r.o.Ports))
 		for i, p := range r.o.Ports {
 			words[i] = p.String()
 		}
-		what = "may connect on " + strings.Join(words, ", ")
+		what += " on " + strings.Join(words, ", ")
 		on = "on some of these only"
 	}
 	n := s.Pairs.Open + s.Pairs.Partly

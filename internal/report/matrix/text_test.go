@@ -74,12 +74,10 @@ from ↓  to →           1     2     3  4     5    6         7
 A  tcp/53,9153 udp/53
 `, body(text(t, build(t, tab, Options{External: true}), 70)))
 	diff(t, `
-default/trouble2
-  all → kube-system/coredns; external
+default/trouble2, kube-system/coredns
+  all → default/trouble2, kube-system/coredns; external
 dev/dev{1,2}
   all → prod/prod{1,2}
-kube-system/coredns
-  all → default/trouble2; external
 prod/prod{1,2}
   all                → prod/prod{1,2}
   tcp/8888           → qa/qa{1,2}

@@ -7,6 +7,7 @@ import (
 // view is the matrix as text shows it: lines of groups that read the same.
 type view struct {
 	rows, columns []line
+	sources       []line    // of a merged view: rows that read the same, whatever their columns do
 	cells         [][]int32 // by row and column: a cell's number, noCell if it is blank
 	square        bool
 	summary       *summary
@@ -90,8 +91,10 @@ func (r *Report) mergedView() *view {
 		}
 		return [2]digest{rows[i]}
 	})
-	v.columns = v.rows
-	if !v.square {
+	v.sources, v.columns = v.rows, v.rows
+	if v.square {
+		v.sources = r.mergeLines(r.rows, func(i int) [2]digest { return [2]digest{rows[i]} })
+	} else {
 		v.columns = r.mergeLines(r.columns, func(i int) [2]digest { return [2]digest{columns[i]} })
 	}
 	return v

@@ -22,7 +22,16 @@ function svg(tag, attrs, ...children) {
   for (const c of children.flat()) if (c) e.append(c);
   return e;
 }
+// A proof's page has what packets showed of each cell.
+const evidence = data.evidence || null;
+function evidenceOf(from, to) {
+  const r = rowAt.get(from), c = columnAt.get(to), id = evidence && r !== undefined && c !== undefined ? evidence.cells[r][c] : null;
+  return id === null || id === undefined ? null : evidence.results[id];
+}
 const plural = (n, one, many) => n.toLocaleString("en") + " " + (n === 1 ? one : many || one + "s");
+
+// A row of cells comes as [verdict, count] for so many columns.
+const cells = data.cells.map(row => row.flatMap(([id, n]) => new Array(n).fill(id)));
 
 // Where each group is on the axes, and what its search text is.
 const rowAt = new Map(data.rows.map((g, i) => [g, i])), columnAt = new Map(data.columns.map((g, i) => [g, i]));
@@ -34,7 +43,7 @@ for (const g of groups) {
 }
 const cellOf = (from, to) => {
   const r = rowAt.get(from), c = columnAt.get(to);
-  return r === undefined || c === undefined ? null : data.cells[r][c];
+  return r === undefined || c === undefined ? null : cells[r][c];
 };
 
 // The traffic filter: "tcp/80", "tcp/80-90", "udp", "443".

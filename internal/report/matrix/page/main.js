@@ -48,9 +48,9 @@ function start() {
   const s = data.summary, n = s.pairs.open + s.pairs.partly;
   const share = s.pairs.total ? n * 100 / s.pairs.total : 0;
   $("summary").textContent = [plural(s.pods, "pod") + " in " + plural(s.namespaces, "namespace"), plural(s.groups, "group"), plural(s.policies, "policy", "policies"),
-    n.toLocaleString("en") + " of " + plural(s.pairs.total, "ordered pod pair") + " may connect" + (s.pairs.total ? " (" + (n && share < 1 ? "under 1" : n < s.pairs.total && share > 99 ? "over 99" : Math.round(share)) + "%)" : ""),
+    n.toLocaleString("en") + " of " + plural(s.pairs.total, "ordered pod pair") + (evidence ? " connect, as measured" : " may connect") + (s.pairs.total ? " (" + (n && share < 1 ? "under 1" : n < s.pairs.total && share > 99 ? "over 99" : Math.round(share)) + "%)" : ""),
     "isolated: " + s.isolated[0].toLocaleString("en") + " ingress, " + s.isolated[1].toLocaleString("en") + " egress",
-    "dialect " + data.dialect].concat(data.ports ? ["only " + data.ports.join(", ")] : []).join(" · ");
+    "dialect " + data.dialect].concat(data.ports ? ["only " + data.ports.join(", ")] : [], evidence ? [evidence.summary] : []).join(" · ");
   const anyUndefined = verdicts.some(v => v.undefined);
   for (const l of ["all", "some", "closed", "undefined", "self"]) if (l !== "undefined" || anyUndefined) $("legend").append(el("span", {}, el("i", { class: "lv-" + l }, symbols[l]), words[l]));
   const seen = new Set();

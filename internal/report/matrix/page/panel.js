@@ -70,6 +70,7 @@ function explainCell(from, to) {
       el("b", {}, rest ? "everything else" : ps.map(pieceText).join(", ")), " – " + verb,
       el("dl", {}, side("leaving " + a.name, p.egress, a, "egress"), side("entering " + b.name, p.ingress, b, "ingress"))));
   }
+  out.push(...measured(from, to, id));
   out.push(el("h3", {}, "Members"), members(a));
   if (from !== to) out.push(members(b));
   const links = el("div", { class: "links" });
@@ -79,6 +80,16 @@ function explainCell(from, to) {
   out.push(links);
   const pa = endName(a, 0), pb = endName(b, from === to ? 1 : 0), tp = v.traffic.find(p => p.decision === "allow" && p.ports && named.slice(0, 3).includes(p.protocol));
   if (pa && pb) out.push(el("h3", {}, "On the command line"), el("pre", {}, "picket explain " + [pa, pb].map(shell).join(" ") + " " + (tp ? tp.protocol + "/" + tp.ports[0][0] : data.ports ? data.ports[0] : "tcp/80") + " -f …"));
+  return out;
+}
+// measured says what the packets of a proof showed of a cell.
+function measured(from, to, id) {
+  if (!evidence || verdicts[id].level === "self") return [];
+  const e = evidenceOf(from, to), out = [el("h3", {}, "Measured")];
+  if (!e) return [...out, el("p", {}, "No packet could be sent between them.")];
+  const wrong = e.wrong || [];
+  out.push(el("p", {}, plural(e.packets, "packet") + " in " + e.proved + " of " + plural(e.cells, "cell") + (wrong.length ? " did what the policies say; " + plural(wrong.length, "packet") + " did not. They show: " + lookAt(id).text : ": as predicted.")));
+  if (wrong.length) out.push(el("ul", { class: "wrong" }, wrong.slice(0, 200).map(w => el("li", {}, w)), wrong.length > 200 ? el("li", {}, "… " + (wrong.length - 200) + " more") : null));
   return out;
 }
 const shell = s => /^[\w./:-]+$/.test(s) ? s : "'" + s.replaceAll("'", "'\\''") + "'";
