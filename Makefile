@@ -4,7 +4,7 @@ GO      ?= go
 FUZZ    ?= 30s
 SOAK    ?= 1000000
 
-.PHONY: build demo test race fuzz bench lint golden soak ci clean
+.PHONY: build demo test platforms race fuzz bench lint golden soak ci clean
 
 build: ## the binary, also as kubectl plug-in
 	$(GO) build -trimpath -o bin/picket ./cmd/picket
@@ -17,6 +17,10 @@ test: ## everything that must pass before a commit
 	@out=$$(gofmt -l cmd examples internal); test -z "$$out" || { echo "not gofmt-ed:"; echo "$$out"; exit 1; } >&2
 	$(GO) vet ./...
 	$(GO) test ./...
+
+platforms: ## what holds on other systems, as far as can be said from here
+	GOOS=darwin GOARCH=arm64 $(GO) vet ./...
+	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/picket
 
 race: ## packages with goroutines, under the race detector
 	$(GO) test -race ./internal/cli/... ./internal/flow/... ./internal/source/...

@@ -28,25 +28,26 @@ internal/netset          :
 internal/selector        :
 internal/diag            :
 internal/term            :
+internal/nearest         :
 
 internal/model           : netset selector diag
 
-internal/kube            : model netset selector diag
+internal/kube            : model netset selector diag nearest
 internal/source/manifest : kube model diag
 internal/source/cluster  : kube model diag
 
-internal/verdict         : model netset
+internal/verdict         : model netset nearest
 internal/compile         : verdict model netset selector diag
 internal/reference       : model netset selector
 
 internal/report/matrix   : verdict model netset diag term
 internal/report/explain  : verdict model netset diag term
 internal/report/diff     : verdict model netset diag term
-internal/report/lint     : verdict model netset diag term selector
+internal/report/lint     : verdict model netset diag term selector nearest
 internal/flow            : verdict model netset diag term
 internal/nft             : verdict model netset
 internal/lab             : verdict model netset
-internal/suite           : verdict model netset diag term selector
+internal/suite           : verdict model netset diag term selector nearest
 
 internal/prove           : lab nft verdict model netset diag term report/matrix
 
@@ -55,6 +56,7 @@ cmd/picket               : cli
 
 internal/clustergen      : model netset selector
 internal/clustergen/gen  : clustergen
+internal/clustergen/small : compile verdict model netset selector diag
 internal/golden          :
 internal/archtest        :
 `
@@ -67,7 +69,7 @@ internal/kube            : k8s.io/api k8s.io/apimachinery sigs.k8s.io/network-po
 internal/source/manifest : go.yaml.in/yaml/v3 sigs.k8s.io/yaml sigs.k8s.io/json k8s.io/api k8s.io/apimachinery sigs.k8s.io/network-policy-api
 internal/source/cluster  : k8s.io/client-go k8s.io/apimachinery
 internal/nft             : github.com/mdlayher/netlink golang.org/x/sys
-internal/lab             : github.com/vishvananda/netlink github.com/vishvananda/netns golang.org/x/sys
+internal/lab             : github.com/miekg/dns github.com/vishvananda/netlink github.com/vishvananda/netns golang.org/x/sys
 internal/suite           : go.yaml.in/yaml/v3 sigs.k8s.io/yaml
 internal/cli             : github.com/spf13/cobra github.com/spf13/pflag
 internal/golden          : github.com/google/go-cmp golang.org/x/tools/txtar

@@ -10,6 +10,7 @@ import (
 	"picket/internal/kube"
 	"picket/internal/model"
 	"picket/internal/netset"
+	"picket/internal/source/cluster"
 	"picket/internal/verdict"
 )
 
@@ -57,6 +58,17 @@ func completeArgs(in *input, lists ...lister) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return suggestions(cmd.Context(), in, args, prefix, lists[len(args)]), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeContexts completes the values of --context from the kubeconfig.
+func completeContexts(cmd *cobra.Command, r *reading) {
+	err := cmd.RegisterFlagCompletionFunc("context", func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		out := slices.DeleteFunc(cluster.Contexts(r.kubeconfig), func(s string) bool { return !strings.HasPrefix(s, prefix) })
+		return out, cobra.ShellCompDirectiveNoFileComp
+	})
+	if err != nil {
+		panic("flag context of " + cmd.Name() + ": " + err.Error()) // the flag does not exist
 	}
 }
 

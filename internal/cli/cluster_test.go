@@ -69,3 +69,19 @@ func TestDiffAgainstCluster(t *testing.T) {
 		t.Errorf("status %d, output:\n%s\nerrors:\n%s", code, out.String(), errs.String())
 	}
 }
+
+// TestContextCompletion completes --context from the kubeconfig, and offers
+// nothing where there is none.
+func TestContextCompletion(t *testing.T) {
+	for _, c := range []struct{ config, prefix, want string }{
+		{kubeconfig(t, "https://127.0.0.1:1"), "", "lab\n:4\n"},
+		{kubeconfig(t, "https://127.0.0.1:1"), "x", ":4\n"},
+		{"testdata/no-such-file", "", ":4\n"},
+	} {
+		var out, errs bytes.Buffer
+		Run(context.Background(), []string{"picket", "__complete", "matrix", "--kubeconfig", c.config, "--context", c.prefix}, Streams{Out: &out, Err: &errs})
+		if out.String() != c.want {
+			t.Errorf("%s %q: %q, want %q", c.config, c.prefix, out.String(), c.want)
+		}
+	}
+}

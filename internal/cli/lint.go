@@ -105,12 +105,7 @@ func (o *lintOptions) Validate() error {
 	if !slices.Contains(failLevels, o.failOn) {
 		return usagef("--fail-on: unknown severity %q: want %s", o.failOn, either(failLevels))
 	}
-	for flag, codes := range map[string][]string{"--disable": o.disable, "--only": o.only} {
-		if err := checkCodes(flag, codes); err != nil {
-			return err
-		}
-	}
-	return firstError(o.input.validate(), o.scope.validate())
+	return firstError(checkCodes("--disable", o.disable), checkCodes("--only", o.only), o.input.validate(), o.scope.validate())
 }
 
 func (o *lintOptions) Run(ctx context.Context) error {

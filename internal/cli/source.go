@@ -123,7 +123,7 @@ func (in *input) bind(cmd *cobra.Command) {
 	fs.StringSliceVarP(&in.files, "filename", "f", nil, "file or folder with manifests, or - for standard input; may be repeated")
 	fs.StringVar(&in.context, "context", "", "read the cluster of this kubeconfig context")
 	in.changed = fs.Changed
-	complete(cmd, "context")
+	completeContexts(cmd, &in.reading)
 }
 
 // complete settles whether a cluster is to be read.
@@ -184,11 +184,20 @@ func (r *reading) read(ctx context.Context, g *global, s source) (kube.Result, e
 	return b.Build(), nil
 }
 
-// load reads and compiles a cluster and prints what is to be said about the
-// input. ok is false if the input has errors: the report still has a meaning,
-// since what the errors touch is undefined, but the exit status must be 2. If
-// no verdict can be given the error is a status.
+// load reads and compiles a cluster, and otherwise does as snapshot does.
 func (r *reading) load(ctx context.Context, g *global, s source) (t *verdict.Table, ok bool, err error) {
+	snapshot, ok, err := r.snapshot(ctx, g, s)
+	if err != nil {
+		return nil, false, err
+	}
+	return compile.Compile(snapshot, r.reading), ok, nil
+}
+
+// snapshot reads a cluster and prints what is to be said about the input. ok is
+// false if the input has errors: the report still has a meaning, since what the
+// errors touch is undefined, but the exit status must be 2. If no verdict can
+// be given the error is a status.
+func (r *reading) snapshot(ctx context.Context, g *global, s source) (snapshot *model.Snapshot, ok bool, err error) {
 	res, err := r.read(ctx, g, s)
 	if err != nil {
 		return nil, false, err
@@ -201,7 +210,7 @@ func (r *reading) load(ctx context.Context, g *global, s source) (t *verdict.Tab
 		fmt.Fprintf(g.Err, "picket: no verdict is given: %s\n", clean(res.Unusable))
 		return nil, false, status(exitFailed)
 	}
-	return compile.Compile(res.Snapshot, r.reading), !res.Diagnostics.HasErrors(), nil
+	return res.Snapshot, !res.Diagnostics.HasErrors(), nil
 }
 
 // diagnostics prints what is wrong with the input, each thing once: the two

@@ -97,6 +97,7 @@ func (o *object) mistakes(raw []byte, errs []diag.Diagnostic) {
 		}
 		o.b.Report(d)
 		o.mark(d)
+		o.unsure = o.unsure || repeatsIdentity(d)
 	}
 	o.ns, o.name, o.b.generated = "", "", generated // for the reader to find
 }

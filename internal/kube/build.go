@@ -30,7 +30,9 @@ func (b *Builder) Build() Result {
 		unusable = append(unusable, why)
 	}
 	b.buildServices(s)
-	if why := b.assignAddrs(s); why != "" {
+	if b.opts.Live {
+		b.settleAddrs(s)
+	} else if why := b.assignAddrs(s); why != "" {
 		unusable = append(unusable, why)
 	}
 	b.buildPolicies(s)

@@ -3,6 +3,7 @@ package kube
 import (
 	"maps"
 	"net/netip"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -33,7 +34,11 @@ func (o *object) readNamespace(raw []byte) {
 func (o *object) readNode(raw []byte) {
 	var doc struct {
 		Metadata meta `json:"metadata"`
-		Status   struct {
+		Spec     struct {
+			PodCIDR  string   `json:"podCIDR"`
+			PodCIDRs []string `json:"podCIDRs"`
+		} `json:"spec"`
+		Status struct {
 			Addresses []struct {
 				Type    string `json:"type"`
 				Address string `json:"address"`
@@ -46,6 +51,11 @@ func (o *object) readNode(raw []byte) {
 	}
 	o.checkNames(&doc.Metadata, validation.IsDNS1123Subdomain)
 	n := model.Node{Name: o.name, Labels: doc.Metadata.Labels, Origin: o.origin("")}
+	for _, text := range append(slices.Clone(doc.Spec.PodCIDRs), doc.Spec.PodCIDR) {
+		if p, err := netip.ParsePrefix(text); err == nil && !slices.Contains(n.PodCIDRs, p.Masked()) {
+			n.PodCIDRs = append(n.PodCIDRs, p.Masked())
+		}
+	}
 	for _, role := range []string{"control-plane", "master"} {
 		if _, ok := n.Labels["node-role.kubernetes.io/"+role]; ok {
 			n.ControlPlane = true

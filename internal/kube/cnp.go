@@ -91,7 +91,7 @@ func (o *object) readClusterNetworkPolicy(raw []byte) {
 	p.Applies = [2]bool{len(spec.Ingress) > 0, len(spec.Egress) > 0}
 	if o.broken != "" {
 		p.Broken, p.Applies = o.broken, [2]bool{true, true}
-		if len(p.Subject) == 0 || o.badUnder("spec.subject") || o.badAt("spec") {
+		if len(p.Subject) == 0 || o.badUnder("spec.subject") || o.badAt("spec") || o.badAt("") {
 			p.Subject = []model.Term{everyPod()}
 		}
 	}

@@ -259,11 +259,8 @@ func TestNotUnderstood(t *testing.T) {
 		{"cilium.io/v2", "CiliumClusterwideNetworkPolicy"},
 		{"policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy"},
 		{"policy.networking.k8s.io/v1alpha1", "BaselineAdminNetworkPolicy"},
-		{"policy.networking.k8s.io/v1beta9", "ClusterNetworkPolicy"},
 		{"k8s.cni.cncf.io/v1beta1", "MultiNetworkPolicy"},
 		{"crd.antrea.io/v1beta1", "NetworkPolicy"},
-		{"extensions/v1beta1", "NetworkPolicy"},
-		{"networking.k8s.io/v2", "NetworkPolicy"},
 		{"example.com/v1", "FancyNetworkPolicyThing"},
 	} {
 		yaml := fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: x, namespace: y1}\n", tt.apiVersion, tt.kind)
@@ -283,6 +280,45 @@ func TestNotUnderstood(t *testing.T) {
 	s := clean(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n---\napiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: default}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: y}\n")
 	if diff := cmp.Diff(map[string]int{"ConfigMap.v1": 2, "Tier.projectcalico.org/v3": 1}, s.Ignored); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A policy of a version that no API server takes is an error, and what it may
+// select is undefined, not open.
+func TestUnknownVersion(t *testing.T) {
+	for _, tt := range []struct{ apiVersion, kind, ns, want string }{
+		{"networking.k8s.io/v2", "NetworkPolicy", "y1", "networking.k8s.io/v1"},
+		{"extensions/v1beta1", "NetworkPolicy", "y1", "networking.k8s.io/v1"},
+		{"policy.networking.k8s.io/v1beta9", "ClusterNetworkPolicy", "", "policy.networking.k8s.io/v1alpha2"},
+	} {
+		yaml := fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: x, namespace: %q}\nspec: {podSelector: {matchLabels: {a: b}}}\n", tt.apiVersion, tt.kind, tt.ns)
+		r := read(t, kube.Options{}, yaml)
+		if len(r.Diagnostics) != 1 || r.Diagnostics[0].Severity != diag.Error || r.Diagnostics[0].Fix != "write apiVersion: "+tt.want {
+			t.Errorf("%s: %v", tt.apiVersion, r.Diagnostics)
+		}
+		var broken []model.Policy
+		for _, tier := range r.Snapshot.Tiers {
+			broken = append(broken, tier.Policies...)
+		}
+		if len(broken) != 1 || broken[0].Broken == "" || broken[0].Applies != [2]bool{true, true} || !broken[0].Subject[0].Pods.IsEverything() || broken[0].Subject[0].Namespace != tt.ns {
+			t.Errorf("%s: %+v", tt.apiVersion, broken)
+		}
+	}
+}
+
+// Where a key is there twice in a policy, nobody knows which pods it selects:
+// all of its namespace is uncertain. Where the key may be of its name, all is.
+func TestRepeatedKeyInPolicy(t *testing.T) {
+	const head = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
+	r := read(t, kube.Options{}, head+"metadata: {name: x, namespace: y1}\nspec:\n  podSelector: {matchLabels: {a: b}}\n  podSelector: {matchLabels: {a: c}}\n")
+	if r.Unusable != "" || r.Diagnostics.Count(diag.Error) != 1 {
+		t.Fatalf("%q %v", r.Unusable, r.Diagnostics)
+	}
+	if p := r.Snapshot.Tiers[1].Policies[0]; p.Broken == "" || !p.Subject[0].Pods.IsEverything() {
+		t.Errorf("%+v", p)
+	}
+	if r := read(t, kube.Options{}, head+"metadata: {name: x, name: z, namespace: y1}\nspec: {podSelector: {}}\n"); r.Unusable == "" {
+		t.Error("a policy whose name is there twice leaves verdicts")
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"picket/internal/diag"
+	"picket/internal/model"
+	"picket/internal/selector"
 )
 
 // read dispatches an object by its kind.
@@ -20,7 +22,7 @@ func (b *Builder) read(raw []byte, o *object, group, version string) {
 			b.ignored[o.kind+"."+o.apiVersion]++
 			return
 		}
-		o.notUnderstood(group)
+		o.notUnderstood(raw, group)
 	case known && r.optional, !known && !legacy(group, o.kind):
 		b.ignored[o.kind+"."+o.apiVersion]++
 	default:
@@ -134,23 +136,44 @@ func (o *object) locate(raw []byte) {
 }
 
 // notUnderstood reports a policy of a kind or version that is not implemented.
-func (o *object) notUnderstood(group string) {
-	sev, fix := diag.Warning, "the verdicts are those of a cluster without it; --strict makes this an error"
-	message := fmt.Sprintf("%s of %s is not understood yet: %s", o.kind, o.apiVersion, leavesOut(group, o.kind))
+func (o *object) notUnderstood(raw []byte, group string) {
 	if r, ok := readers[groupKind{group, o.kind}]; ok {
-		message = fmt.Sprintf("%s has no version %q here: the answer leaves out this policy", o.kind, o.apiVersion)
-		fix = "write apiVersion: " + group + "/" + r.version
-	} else if o.kind == "NetworkPolicy" && group == "extensions" {
-		message = fmt.Sprintf("%s is no longer served as %s: the answer leaves out this policy", o.kind, o.apiVersion)
-		fix = "write apiVersion: networking.k8s.io/v1"
+		o.unknownVersion(raw, group+"/"+r.version)
+		return
+	}
+	if o.kind == "NetworkPolicy" && group == "extensions" {
+		o.unknownVersion(raw, "networking.k8s.io/v1")
+		return
+	}
+	d := diag.Diagnostic{
+		Code: "KB001", Severity: diag.Warning, Position: o.src.Position(""), Object: o.ref(),
+		Message: fmt.Sprintf("%s of %s is not understood yet: %s", o.kind, o.apiVersion, leavesOut(group, o.kind)),
+		Fix:     "the verdicts are those of a cluster without it; --strict makes this an error",
 	}
 	if o.b.opts.Strict {
-		sev = diag.Error
-		fix = strings.TrimSuffix(fix, "; --strict makes this an error")
+		d.Severity, d.Fix = diag.Error, "the verdicts are those of a cluster without it"
 	}
-	o.b.Report(diag.Diagnostic{
-		Code: "KB001", Severity: sev, Position: o.src.Position(""), Object: o.ref(), Message: message, Fix: fix,
-	})
+	o.b.Report(d)
+}
+
+// unknownVersion reports a policy of a kind that is read, in a version that no
+// API server takes. Which pods it is meant for is not known, so it leaves all
+// of its namespace uncertain.
+func (o *object) unknownVersion(raw []byte, want string) {
+	o.fail("KB001", "apiVersion", "write apiVersion: "+want, "no API server takes a %s of version %q", o.kind, o.apiVersion)
+	if !o.policyName(raw) {
+		return
+	}
+	p := model.Policy{
+		Kind: o.kind, Namespace: o.ns, Name: o.name, Origin: o.origin(""),
+		Subject: []model.Term{everyPod()}, Applies: [2]bool{true, true}, Broken: o.broken,
+	}
+	tier := tierAdmin
+	if o.kind == "NetworkPolicy" {
+		tier = tierNetworkPolicy
+		p.Subject = []model.Term{{Kind: model.PodTerm, Namespace: o.ns, Pods: selector.Everything()}}
+	}
+	o.addPolicy(tier, p)
 }
 
 // leavesOut says what is missing from the answer without the object.

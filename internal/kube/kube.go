@@ -27,6 +27,10 @@ type Options struct {
 	// Strict makes an error of a policy of a kind that is not understood,
 	// where a warning would do.
 	Strict bool
+	// Live says that the objects are those of a running cluster: a pod without
+	// an address has none yet and is given none, and of pods that claim the
+	// same address those that are being deleted have lost it.
+	Live bool
 	// Namespace is given to objects without metadata.namespace. Empty means
 	// "default".
 	Namespace string

@@ -71,7 +71,7 @@ func (o *object) readNetworkPolicy(raw []byte) {
 	}
 	if o.broken != "" {
 		p.Broken, p.Applies = o.broken, [2]bool{true, true}
-		if o.badUnder("spec.podSelector") || o.badAt("spec") {
+		if o.badUnder("spec.podSelector") || o.badAt("spec") || o.badAt("") {
 			p.Subject[0].Pods = selector.Everything()
 		}
 	}
@@ -89,7 +89,7 @@ func (o *object) policyName(raw []byte) bool {
 	o.peekInto(raw, &doc)
 	namespaced := o.kind == "NetworkPolicy"
 	known := o.identify(&doc.Metadata, namespaced)
-	if !known || o.badAt("metadata") || o.badUnder("metadata.name") || o.badUnder("metadata.namespace") {
+	if !known || o.unsure || o.badAt("metadata") || o.badUnder("metadata.name") || o.badUnder("metadata.namespace") {
 		if !known && o.broken == "" {
 			o.named(&doc.Metadata, namespaced)
 		}

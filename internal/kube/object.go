@@ -21,7 +21,8 @@ type object struct {
 	ns, name   string   // ns is "" for what is not namespaced
 	noNS       bool     // metadata.namespace was missing
 	broken     string   // the first error's message; "" if there is none
-	bad        []string // paths of the errors
+	bad        []string // paths of the errors; "" if it is not known where
+	unsure     bool     // a key is there twice that tells which object it is
 	start      int      // how many diagnostics there were before it
 }
 
@@ -33,6 +34,8 @@ type meta struct {
 	Labels          map[string]string `json:"labels"`
 	Annotations     map[string]string `json:"annotations"`
 	OwnerReferences []ownerRef        `json:"ownerReferences"`
+
+	DeletionTimestamp any `json:"deletionTimestamp"` // nil unless the object is being deleted
 }
 
 type ownerRef struct {
@@ -80,6 +83,17 @@ func (o *object) mark(d diag.Diagnostic) {
 		o.broken = cmp.Or(d.Message, "it could not be read")
 	}
 	o.bad = append(o.bad, d.Path)
+}
+
+// repeatsIdentity reports whether the source's error is that a key is there
+// twice that may tell which object it is.
+func repeatsIdentity(d diag.Diagnostic) bool {
+	for _, k := range []string{"apiVersion", "kind", "metadata", "name", "namespace"} {
+		if strings.HasPrefix(d.Message, `key "`+k+`" `) {
+			return true
+		}
+	}
+	return false
 }
 
 // failField records an error in the words of the API server.

@@ -18,6 +18,7 @@ type pod struct {
 	endpoint model.Endpoint
 	owner    ownerRef // its controller; zero if it has none
 	done     bool     // it has completed and holds no address
+	leaving  bool     // it is being deleted
 	hash     string   // the label pod-template-hash
 	hostIPs  []netip.Addr
 }
@@ -69,6 +70,7 @@ func (o *object) readPod(raw []byte) {
 	p := o.makePod(doc.Metadata.Labels, doc.Metadata.Annotations, &doc.Spec, "metadata", "spec")
 	p.endpoint.Name = o.name
 	p.done = doc.Status.Phase == "Succeeded" || doc.Status.Phase == "Failed"
+	p.leaving = doc.Metadata.DeletionTimestamp != nil
 	p.owner = controller(doc.Metadata.OwnerReferences)
 	addrs := parseAddrs(doc.Status.PodIPs, doc.Status.PodIP)
 	if p.endpoint.Kind == model.HostPod {

@@ -20,7 +20,8 @@
 // UDP with what was sent and the name; SCTP as far as a raw socket can, INIT
 // with INIT ACK or ABORT, whether or not the kernel has SCTP, so that what is
 // tested of SCTP is whether the first packet of an association arrives. ICMP
-// is the kernel's.
+// is the kernel's. A pod that stands for cluster DNS answers queries about the
+// lab's names, over UDP and TCP, and probes as every other.
 //
 // # What is left behind
 //

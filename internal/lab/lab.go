@@ -1,3 +1,5 @@
+//go:build linux
+
 package lab
 
 import (
@@ -27,6 +29,7 @@ type Lab struct {
 	names     []string
 	owners    map[netip.Addr]*endpoint
 	rounds    atomic.Uint32 // of probes sent: each has a source port of its own
+	zone      *zone         // what DNS knows; nil if there is none
 
 	mu      sync.Mutex
 	closed  bool
@@ -46,7 +49,8 @@ type space struct {
 	far     port // the link's end in this namespace; of a hub, its link to the underlay
 	via     port // what the hub sends out of for this namespace: near, or its bridge
 	listens []Port
-	sctp    *sync.Map // port numbers of the SCTP responder; nil if there is none
+	dns     map[Port]bool // those of listens where DNS answers
+	sctp    *sync.Map     // port numbers of the SCTP responder; nil if there is none
 }
 
 type endpoint struct {
@@ -76,6 +80,7 @@ func New(ctx context.Context, spec Spec) (*Lab, error) {
 		closers:   map[io.Closer]bool{},
 	}
 	l.lay(&spec, nodes, router)
+	l.serveDNS(&spec, nodes)
 	err := l.makeSpaces(ctx, spec.Bridged)
 	if err == nil {
 		err = l.connect(ctx, spec.Bridged, spec.Discover)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package lab
 
 import (
@@ -55,13 +57,22 @@ func (l *Lab) listen(s *space, p Port) (start func(), err error) {
 		if err != nil {
 			return nil, listenError(p, err)
 		}
-		return l.serve(ln, func() { l.accept(ln, fmt.Sprintf("%s tcp/%d\n", s.name, p.Number)) })
+		talk := greet(fmt.Sprintf("%s tcp/%d\n", s.name, p.Number))
+		if s.dns[p] {
+			talk = l.talkDNS
+		}
+		return l.serve(ln, func() { l.accept(ln, talk) })
 	case netset.UDP:
 		conn, err := net.ListenPacket("udp", at)
 		if err != nil {
 			return nil, listenError(p, err)
 		}
-		return l.serve(conn, func() { echoPackets(conn, fmt.Sprintf(" %s udp/%d\n", s.name, p.Number)) })
+		name := fmt.Sprintf(" %s udp/%d\n", s.name, p.Number)
+		answer := func(p []byte) []byte { return append(p, name...) }
+		if s.dns[p] {
+			answer = func(p []byte) []byte { return l.answerDNS(p, name) }
+		}
+		return l.serve(conn, func() { answerPackets(conn, answer) })
 	case netset.SCTP:
 		return l.listenSCTP(s, p)
 	}
@@ -90,9 +101,8 @@ func (l *Lab) serve(c io.Closer, run func()) (start func(), err error) {
 	}, nil
 }
 
-// accept greets each connection with the banner and then sends back what
-// comes, so that a connection can be watched over time.
-func (l *Lab) accept(ln net.Listener, banner string) {
+// accept takes connections, and lets talk have each.
+func (l *Lab) accept(ln net.Listener, talk func(net.Conn)) {
 	for {
 		conn, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -101,12 +111,7 @@ func (l *Lab) accept(ln net.Listener, banner string) {
 		if err != nil {
 			continue // the client went away before we came: often so, with probes
 		}
-		start, err := l.serve(conn, func() {
-			if _, err := io.WriteString(conn, banner); err == nil {
-				// Not by splice, whose pipes Go would keep open for later.
-				_, _ = io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn})
-			}
-		})
+		start, err := l.serve(conn, func() { talk(conn) })
 		if err != nil {
 			return
 		}
@@ -114,8 +119,20 @@ func (l *Lab) accept(ln net.Listener, banner string) {
 	}
 }
 
-// echoPackets answers each packet with its own content and the name.
-func echoPackets(conn net.PacketConn, name string) {
+// greet starts a connection with the banner and then sends back what comes, so
+// that it can be watched over time.
+func greet(banner string) func(net.Conn) {
+	return func(conn net.Conn) {
+		if _, err := io.WriteString(conn, banner); err == nil {
+			// Not by splice, whose pipes Go would keep open for later.
+			_, _ = io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn})
+		}
+	}
+}
+
+// answerPackets answers each packet with what answer makes of it; nil is no
+// answer. The packet is answer's only until it returns.
+func answerPackets(conn net.PacketConn, answer func(p []byte) []byte) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, from, err := conn.ReadFrom(buf)
@@ -125,7 +142,9 @@ func echoPackets(conn net.PacketConn, name string) {
 		if err != nil {
 			continue // an ICMP error about an earlier answer
 		}
-		_, _ = conn.WriteTo(append(buf[:n:n], name...), from)
+		if a := answer(buf[:n:n]); a != nil {
+			_, _ = conn.WriteTo(a, from)
+		}
 	}
 }
 

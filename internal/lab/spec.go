@@ -1,3 +1,5 @@
+//go:build linux
+
 package lab
 
 import (
@@ -18,6 +20,7 @@ type Spec struct {
 	Nodes     []NodeSpec
 	Pods      []PodSpec
 	Externals []ExternalSpec
+	DNS       DNSSpec
 
 	// Bridged attaches the pods of a node to one bridge, as the bridge CNI
 	// plugin does, instead of routing to each. The kernel must have br_netfilter,
@@ -56,7 +59,8 @@ type Port struct {
 	Number uint16
 }
 
-// ExternalSpec is a host outside the cluster.
+// ExternalSpec is a host outside the cluster. If its name is a domain name, the
+// lab's DNS knows it.
 type ExternalSpec struct {
 	Name  string
 	Addrs []netip.Addr
@@ -65,7 +69,8 @@ type ExternalSpec struct {
 // FromSnapshot makes the spec of a snapshot's pods on its nodes, and on as many
 // more as there are to be at least. Pods without a node are dealt out to the
 // nodes in order. Pods without an address are left out: no packet can reach
-// them. Each external address becomes a host of its own, named after it.
+// them. Each external address becomes a host of its own, named after it. Pods
+// that are cluster DNS answer it; see AddDNS.
 func FromSnapshot(s *model.Snapshot, nodes int, externals []netip.Addr) Spec {
 	var spec Spec
 	index := map[string]int{}
@@ -112,6 +117,7 @@ func FromSnapshot(s *model.Snapshot, nodes int, externals []netip.Addr) Spec {
 	for _, a := range externals {
 		spec.Externals = append(spec.Externals, ExternalSpec{Name: a.String(), Addrs: []netip.Addr{a}})
 	}
+	spec.AddDNS(s)
 	return spec
 }
 
@@ -190,6 +196,7 @@ func (s *Spec) check() error {
 			errs = append(errs, fmt.Errorf("%s: the host has no address", e.Name))
 		}
 	}
+	errs = append(errs, s.DNS.check(s.Pods)...)
 	if nodes == 0 {
 		errs = append(errs, errors.New("there is no node"))
 	}

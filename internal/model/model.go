@@ -92,6 +92,7 @@ type Node struct {
 	Name         string
 	Labels       map[string]string
 	Addrs        []netip.Addr
+	PodCIDRs     []netip.Prefix // the ranges that its pods' addresses come from, as far as the cluster assigns them
 	ControlPlane bool
 	Origin       Origin
 }

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"picket/internal/diag"
+	"picket/internal/nearest"
 	"picket/internal/verdict"
 )
 
@@ -150,33 +151,10 @@ func cmpPath(path string) string {
 
 // suggest names the known field that is nearest to s, if one is near.
 func suggest(s string, known []string) string {
-	for _, k := range known {
-		if len(s) < 2*len(k)+2 && distance(strings.ToLower(s), strings.ToLower(k)) <= (len(k)+2)/3 {
-			return fmt.Sprintf("; did you mean %q?", k)
-		}
+	if k := nearest.Word(s, known); k != "" {
+		return fmt.Sprintf("; did you mean %q?", k)
 	}
 	return ""
-}
-
-// distance is the Levenshtein distance of a and b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func describe(n *yaml.Node) string {
@@ -220,7 +198,8 @@ func (p *parser) suite(n *yaml.Node) {
 	for _, f := range fs {
 		got[f.key.Value] = f
 	}
-	for name, want := range map[string]string{"apiVersion": APIVersion, "kind": Kind} {
+	for _, x := range [][2]string{{"apiVersion", APIVersion}, {"kind", Kind}} {
+		name, want := x[0], x[1]
 		f, ok := got[name]
 		switch {
 		case !ok:

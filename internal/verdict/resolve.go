@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"picket/internal/model"
+	"picket/internal/nearest"
 	"picket/internal/netset"
 )
 
@@ -104,6 +105,9 @@ func (t *Table) Resolve(text, namespace string) (Ref, error) {
 		}
 		return r, nil
 	}
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return r, fmt.Errorf("%s is a block of addresses: name one address of it, such as %s, or external", text, p.Masked().Addr())
+	}
 	parts := strings.Split(text, "/")
 	switch {
 	case len(parts) == 2 && (parts[0] == "node" || parts[0] == "nodes"):
@@ -148,7 +152,7 @@ func (t *Table) Resolve(text, namespace string) (Ref, error) {
 			}
 		}
 	}
-	return r, t.missing(text, ns, name)
+	return r, t.missing(ns, name)
 }
 
 func (t *Table) serviceRef(text string, i int) Ref {
@@ -190,48 +194,22 @@ func TargetPort(p model.ServicePort, e *model.Endpoint) (uint16, bool) {
 }
 
 // missing is the error for an endpoint that does not exist.
-func (t *Table) missing(text, ns, name string) error {
-	best, dist := "", 1<<30
-	try := func(s string) {
-		if d := distance(s, ns+"/"+name); d < dist {
-			best, dist = s, d
-		}
-	}
+func (t *Table) missing(ns, name string) error {
+	var known []string
 	for i := range t.Snapshot.Endpoints {
 		e := &t.Snapshot.Endpoints[i]
-		try(e.String())
+		known = append(known, e.String())
 		if e.Owner.Name != "" {
-			try(e.Namespace + "/" + e.Owner.Name)
+			known = append(known, e.Namespace+"/"+e.Owner.Name)
 		}
 	}
 	for i := range t.Snapshot.Services {
-		try(t.Snapshot.Services[i].String())
+		known = append(known, t.Snapshot.Services[i].String())
 	}
-	if best != "" && dist <= 2+len(text)/4 {
-		return fmt.Errorf("no pod, workload or service %q in the input; did you mean %q?", ns+"/"+name, best)
+	if near := nearest.Word(ns+"/"+name, known); near != "" {
+		return fmt.Errorf("no pod, workload or service %q in the input; did you mean %q?", ns+"/"+name, near)
 	}
 	return fmt.Errorf("no pod, workload or service %q in the input", ns+"/"+name)
-}
-
-// distance is the Levenshtein distance of a and b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diag
-			if a[i] != b[j] {
-				cost++
-			}
-			diag = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // ParsePort reads "tcp/80", "udp/53", "sctp/9", "icmp" (an echo request of

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"picket/internal/clustergen/small"
 	"picket/internal/model"
 	"picket/internal/netset"
 	"picket/internal/verdict"
@@ -12,41 +13,41 @@ import (
 
 // tutorial is the cluster of the tutorial after the given step: dev, qa and
 // prod with two pods each, CoreDNS, and the policies as they are written there.
-func tutorial(step int) *world {
-	w := &world{}
+func tutorial(step int) *small.World {
+	w := &small.World{}
 	for _, ns := range []string{"dev", "prod", "qa"} {
-		w.namespace(ns, "nsp="+ns)
+		w.Namespace(ns, "nsp="+ns)
 	}
-	w.namespace("kube-system", "")
-	w.pod("dev/dev1", "ns=dev,run=dev1", "10.1.0.1")
-	w.pod("dev/dev2", "ns=dev,run=dev2", "10.1.0.2")
-	w.pod("kube-system/coredns", "k8s-app=kube-dns", "10.4.0.1", model.Port{Proto: 17, Number: 53}, tcp("", 53))
-	w.pod("prod/prod1", "ns=prod,run=prod1", "10.2.0.1")
-	w.pod("prod/prod2", "ns=prod,run=prod2", "10.2.0.2")
-	w.pod("qa/qa1", "ns=qa,run=qa1", "10.3.0.1", tcp("", 8888))
-	w.pod("qa/qa2", "ns=qa,run=qa2", "10.3.0.2", tcp("", 8888))
+	w.Namespace("kube-system", "")
+	w.Pod("dev/dev1", "ns=dev,run=dev1", "10.1.0.1")
+	w.Pod("dev/dev2", "ns=dev,run=dev2", "10.1.0.2")
+	w.Pod("kube-system/coredns", "k8s-app=kube-dns", "10.4.0.1", model.Port{Proto: 17, Number: 53}, small.TCP("", 53))
+	w.Pod("prod/prod1", "ns=prod,run=prod1", "10.2.0.1")
+	w.Pod("prod/prod2", "ns=prod,run=prod2", "10.2.0.2")
+	w.Pod("qa/qa1", "ns=qa,run=qa1", "10.3.0.1", small.TCP("", 8888))
+	w.Pod("qa/qa2", "ns=qa,run=qa2", "10.3.0.2", small.TCP("", 8888))
 	if step >= 3 {
 		for _, ns := range []string{"dev", "prod", "qa"} {
-			w.policy(ns+"/deny-all", "", "ie", nil, nil)
+			w.Policy(ns+"/deny-all", "", "ie", nil, nil)
 		}
 	}
 	if step >= 4 {
-		own := []model.Rule{allow("", pods("prod", "", "ns=prod"))}
-		w.policy("prod/allow-within-prod", "ns=prod", "ie", own, own)
+		own := []model.Rule{small.Allow("", small.Pods("prod", "", "ns=prod"))}
+		w.Policy("prod/allow-within-prod", "ns=prod", "ie", own, own)
 	}
 	if step >= 5 {
-		w.policy("prod/allow-dev", "ns=prod", "i", []model.Rule{allow("", pods("", "nsp=dev", ""), pods("prod", "", "ns=dev"))}, nil)
-		w.policy("dev/allow-prod", "ns=dev", "e", nil, []model.Rule{allow("", pods("", "nsp=prod", ""), pods("dev", "", "ns=prod"))})
+		w.Policy("prod/allow-dev", "ns=prod", "i", []model.Rule{small.Allow("", small.Pods("", "nsp=dev", ""), small.Pods("prod", "", "ns=dev"))}, nil)
+		w.Policy("dev/allow-prod", "ns=dev", "e", nil, []model.Rule{small.Allow("", small.Pods("", "nsp=prod", ""), small.Pods("dev", "", "ns=prod"))})
 	}
 	if step >= 6 {
-		w.policy("qa/allow-prod-8888", "ns=qa", "i", []model.Rule{allow("tcp/8888", pods("", "nsp=prod", ""), pods("qa", "", "ns=prod"))}, nil)
-		w.policy("prod/allow-qa-8888", "ns=prod", "e", nil, []model.Rule{allow("tcp/8888", pods("", "nsp=qa", ""), pods("prod", "", "ns=qa"))})
+		w.Policy("qa/allow-prod-8888", "ns=qa", "i", []model.Rule{small.Allow("tcp/8888", small.Pods("", "nsp=prod", ""), small.Pods("qa", "", "ns=prod"))}, nil)
+		w.Policy("prod/allow-qa-8888", "ns=prod", "e", nil, []model.Rule{small.Allow("tcp/8888", small.Pods("", "nsp=qa", ""), small.Pods("prod", "", "ns=qa"))})
 	}
 	if step >= 7 {
-		ports := allow("tcp/53", pods("", "kubernetes.io/metadata.name=kube-system", ""), pods("prod", "", "k8s-app=kube-dns"))
-		ports.Ports = append(ports.Ports, allow("udp/53").Ports...)
-		ports.Ports = append(ports.Ports, allow("tcp/9153").Ports...)
-		w.policy("prod/allow-coredns", "ns=prod", "e", nil, []model.Rule{ports})
+		ports := small.Allow("tcp/53", small.Pods("", "kubernetes.io/metadata.name=kube-system", ""), small.Pods("prod", "", "k8s-app=kube-dns"))
+		ports.Ports = append(ports.Ports, small.Allow("udp/53").Ports...)
+		ports.Ports = append(ports.Ports, small.Allow("tcp/9153").Ports...)
+		w.Policy("prod/allow-coredns", "ns=prod", "e", nil, []model.Rule{ports})
 	}
 	return w
 }
@@ -129,7 +130,7 @@ func TestOptionsNarrow(t *testing.T) {
 
 func TestEqualPoliciesWrittenDifferentlyAreNoDifference(t *testing.T) {
 	after := tutorial(5)
-	after.policy("prod/again", "ns=prod", "i", []model.Rule{allow("tcp/80", pods("dev", "", ""))}, nil)
+	after.Policy("prod/again", "ns=prod", "i", []model.Rule{small.Allow("tcp/80", small.Pods("dev", "", ""))}, nil)
 	r, text := compare(t, tutorial(5), after, Options{})
 	if !r.Empty() {
 		t.Errorf("not empty:\n%s", text)
@@ -137,8 +138,8 @@ func TestEqualPoliciesWrittenDifferentlyAreNoDifference(t *testing.T) {
 	has(t, text, "no traffic changes, though policies did", "added NetworkPolicy prod/again (world.yaml:")
 
 	moved := tutorial(5)
-	for i := range moved.snap.Tiers[1].Policies {
-		moved.snap.Tiers[1].Policies[i].Origin.Line += 100
+	for i := range moved.Snap.Tiers[1].Policies {
+		moved.Snap.Tiers[1].Policies[i].Origin.Line += 100
 	}
 	if r, text := compare(t, tutorial(5), moved, Options{}); len(r.Policies) != 0 || text != "no differences\n" {
 		t.Errorf("lines moved: %s", text)
@@ -146,16 +147,16 @@ func TestEqualPoliciesWrittenDifferentlyAreNoDifference(t *testing.T) {
 }
 
 func TestPodsOfAWorkloadAreMatchedWhateverTheirNames(t *testing.T) {
-	make := func(names []string, policy bool) *world {
-		w := &world{}
-		w.namespace("shop", "")
+	make := func(names []string, policy bool) *small.World {
+		w := &small.World{}
+		w.Namespace("shop", "")
 		for i, n := range names {
-			e := w.pod("shop/"+n, "app=web", "10.0.0."+string(rune('1'+i)))
+			e := w.Pod("shop/"+n, "app=web", "10.0.0."+string(rune('1'+i)))
 			e.Owner = model.Owner{Kind: "Deployment", Name: "web"}
 		}
-		w.pod("shop/db", "app=db", "10.0.0.9")
+		w.Pod("shop/db", "app=db", "10.0.0.9")
 		if policy {
-			w.policy("shop/db", "app=db", "i", nil, nil)
+			w.Policy("shop/db", "app=db", "i", nil, nil)
 		}
 		return w
 	}
@@ -174,8 +175,8 @@ func TestPodsOfAWorkloadAreMatchedWhateverTheirNames(t *testing.T) {
 
 func TestAddedAndRemovedEndpointsAreToldApart(t *testing.T) {
 	after := tutorial(5)
-	after.pod("dev/dev3", "ns=dev", "10.1.0.3")
-	after.pod("kube-system/metrics", "k8s-app=metrics", "10.4.0.2")
+	after.Pod("dev/dev3", "ns=dev", "10.1.0.3")
+	after.Pod("kube-system/metrics", "k8s-app=metrics", "10.4.0.2")
 	r, text := compare(t, tutorial(5), after, Options{})
 	if len(r.Gained)+len(r.Lost) != 0 || r.Empty() {
 		t.Errorf("flows of new pods among those of old ones:\n%s", text)
@@ -188,15 +189,15 @@ func TestAddedAndRemovedEndpointsAreToldApart(t *testing.T) {
 }
 
 func TestOutsideBlocksAreCutByBothSides(t *testing.T) {
-	make := func(cidrs ...string) *world {
-		w := &world{}
-		w.namespace("a", "")
-		w.pod("a/x", "app=x", "10.0.0.1")
+	make := func(cidrs ...string) *small.World {
+		w := &small.World{}
+		w.Namespace("a", "")
+		w.Pod("a/x", "app=x", "10.0.0.1")
 		var rules []model.Rule
 		for _, c := range cidrs {
-			rules = append(rules, allow("tcp/443", nets(c, true)))
+			rules = append(rules, small.Allow("tcp/443", small.Nets(c, true)))
 		}
-		w.policy("a/x", "", "e", nil, rules)
+		w.Policy("a/x", "", "e", nil, rules)
 		return w
 	}
 	r, text := compare(t, make("192.0.2.0/24"), make("192.0.2.0/25", "198.51.100.0/24"), Options{})
@@ -213,7 +214,7 @@ func TestUndefinedIsItsOwnSection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Build(tutorial(2).table(t, before.Name), tutorial(3).table(t, before.Name), Options{})
+	r, err := Build(tutorial(2).Table(t, before.Name), tutorial(3).Table(t, before.Name), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +226,7 @@ func TestUndefinedIsItsOwnSection(t *testing.T) {
 			t.Errorf("lost %s, want only protocols with ports", f.Traffic)
 		}
 	}
-	if _, err := Build(tutorial(2).table(t, "picket"), tutorial(2).table(t, "calico"), Options{}); err == nil {
+	if _, err := Build(tutorial(2).Table(t, "picket"), tutorial(2).Table(t, "calico"), Options{}); err == nil {
 		t.Error("two dialects were compared")
 	}
 }

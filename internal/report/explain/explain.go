@@ -82,16 +82,15 @@ type Tier struct {
 
 // Policy is a policy that selects the endpoint.
 type Policy struct {
-	Kind      string  `json:"kind"`
-	Namespace string  `json:"namespace,omitempty"`
-	Name      string  `json:"name"`
-	Position  string  `json:"position,omitempty"` // file:line
-	Order     string  `json:"order,omitempty"`    // "priority 10"; "" where policies have no order
-	Note      string  `json:"note,omitempty"`
-	Rules     []Rule  `json:"rules,omitempty"`
-	Hidden    int     `json:"hidden,omitempty"` // rules that have nothing to do with the connection
-	Total     int     `json:"total"`            // rules of this direction
-	order     float64 // as in the model
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	Position  string `json:"position,omitempty"` // file:line
+	Order     string `json:"order,omitempty"`    // "priority 10"; "" where policies have no order
+	Note      string `json:"note,omitempty"`
+	Rules     []Rule `json:"rules,omitempty"`
+	Hidden    int    `json:"hidden,omitempty"` // rules that have nothing to do with the connection
+	Total     int    `json:"total"`            // rules of this direction
 }
 
 // The roles of a rule in a verdict.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"picket/internal/clustergen"
+	"picket/internal/clustergen/small"
 	"picket/internal/compile"
 	"picket/internal/model"
 	"picket/internal/netset"
@@ -13,41 +14,41 @@ import (
 
 // tutorial is the cluster of the tutorial after the given step: dev, qa and
 // prod with two pods each, CoreDNS, and the policies as they are written there.
-func tutorial(step int) *world {
-	w := &world{}
+func tutorial(step int) *small.World {
+	w := &small.World{}
 	for _, ns := range []string{"dev", "prod", "qa"} {
-		w.namespace(ns, "nsp="+ns)
+		w.Namespace(ns, "nsp="+ns)
 	}
-	w.namespace("kube-system", "")
-	w.pod("dev/dev1", "ns=dev,run=dev1", "10.1.0.1")
-	w.pod("dev/dev2", "ns=dev,run=dev2", "10.1.0.2")
-	w.pod("kube-system/coredns", "k8s-app=kube-dns", "10.4.0.1", model.Port{Proto: 17, Number: 53}, tcp("", 53))
-	w.pod("prod/prod1", "ns=prod,run=prod1", "10.2.0.1")
-	w.pod("prod/prod2", "ns=prod,run=prod2", "10.2.0.2")
-	w.pod("qa/qa1", "ns=qa,run=qa1", "10.3.0.1", tcp("", 8888))
-	w.pod("qa/qa2", "ns=qa,run=qa2", "10.3.0.2", tcp("", 8888))
+	w.Namespace("kube-system", "")
+	w.Pod("dev/dev1", "ns=dev,run=dev1", "10.1.0.1")
+	w.Pod("dev/dev2", "ns=dev,run=dev2", "10.1.0.2")
+	w.Pod("kube-system/coredns", "k8s-app=kube-dns", "10.4.0.1", model.Port{Proto: 17, Number: 53}, small.TCP("", 53))
+	w.Pod("prod/prod1", "ns=prod,run=prod1", "10.2.0.1")
+	w.Pod("prod/prod2", "ns=prod,run=prod2", "10.2.0.2")
+	w.Pod("qa/qa1", "ns=qa,run=qa1", "10.3.0.1", small.TCP("", 8888))
+	w.Pod("qa/qa2", "ns=qa,run=qa2", "10.3.0.2", small.TCP("", 8888))
 	if step >= 3 {
 		for _, ns := range []string{"dev", "prod", "qa"} {
-			w.policy(ns+"/deny-all", "", "ie", nil, nil)
+			w.Policy(ns+"/deny-all", "", "ie", nil, nil)
 		}
 	}
 	if step >= 4 {
-		own := []model.Rule{allow("", pods("prod", "", "ns=prod"))}
-		w.policy("prod/allow-within-prod", "ns=prod", "ie", own, own)
+		own := []model.Rule{small.Allow("", small.Pods("prod", "", "ns=prod"))}
+		w.Policy("prod/allow-within-prod", "ns=prod", "ie", own, own)
 	}
 	if step >= 5 {
-		w.policy("prod/allow-dev", "ns=prod", "i", []model.Rule{allow("", pods("", "nsp=dev", ""), pods("prod", "", "ns=dev"))}, nil)
-		w.policy("dev/allow-prod", "ns=dev", "e", nil, []model.Rule{allow("", pods("", "nsp=prod", ""), pods("dev", "", "ns=prod"))})
+		w.Policy("prod/allow-dev", "ns=prod", "i", []model.Rule{small.Allow("", small.Pods("", "nsp=dev", ""), small.Pods("prod", "", "ns=dev"))}, nil)
+		w.Policy("dev/allow-prod", "ns=dev", "e", nil, []model.Rule{small.Allow("", small.Pods("", "nsp=prod", ""), small.Pods("dev", "", "ns=prod"))})
 	}
 	if step >= 6 {
-		w.policy("qa/allow-prod-8888", "ns=qa", "i", []model.Rule{allow("tcp/8888", pods("", "nsp=prod", ""), pods("qa", "", "ns=prod"))}, nil)
-		w.policy("prod/allow-qa-8888", "ns=prod", "e", nil, []model.Rule{allow("tcp/8888", pods("", "nsp=qa", ""), pods("prod", "", "ns=qa"))})
+		w.Policy("qa/allow-prod-8888", "ns=qa", "i", []model.Rule{small.Allow("tcp/8888", small.Pods("", "nsp=prod", ""), small.Pods("qa", "", "ns=prod"))}, nil)
+		w.Policy("prod/allow-qa-8888", "ns=prod", "e", nil, []model.Rule{small.Allow("tcp/8888", small.Pods("", "nsp=qa", ""), small.Pods("prod", "", "ns=qa"))})
 	}
 	return w
 }
 
 func TestAllowedNamesRulePeersAndPlace(t *testing.T) {
-	r, text := ask(t, tutorial(5).table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
+	r, text := ask(t, tutorial(5).Table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
 	if r.Decision() != verdict.Allow || len(r.Cases) != 1 {
 		t.Fatalf("decision %v, %d cases", r.Decision(), len(r.Cases))
 	}
@@ -74,7 +75,7 @@ func TestAllowedNamesRulePeersAndPlace(t *testing.T) {
 }
 
 func TestDeniedOnBothSides(t *testing.T) {
-	r, text := ask(t, tutorial(3).table(t, "picket"), "dev/dev1", "dev/dev2", "tcp/80")
+	r, text := ask(t, tutorial(3).Table(t, "picket"), "dev/dev1", "dev/dev2", "tcp/80")
 	if r.Decision() != verdict.Deny || r.Cases[0].HalfOpen {
 		t.Fatalf("decision %v, half open %v", r.Decision(), r.Cases[0].HalfOpen)
 	}
@@ -91,9 +92,9 @@ func TestDeniedOnBothSides(t *testing.T) {
 
 func TestHalfOpenAndNearMiss(t *testing.T) {
 	w := tutorial(3)
-	w.policy("dev/out", "", "e", nil, []model.Rule{allow("")})
-	w.policy("prod/in", "", "i", []model.Rule{allow("tcp/443", pods("dev", "", ""))}, nil)
-	r, text := ask(t, w.table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
+	w.Policy("dev/out", "", "e", nil, []model.Rule{small.Allow("")})
+	w.Policy("prod/in", "", "i", []model.Rule{small.Allow("tcp/443", small.Pods("dev", "", ""))}, nil)
+	r, text := ask(t, w.Table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
 	if r.Decision() != verdict.Deny || !r.Cases[0].HalfOpen {
 		t.Fatalf("decision %v, half open %v", r.Decision(), r.Cases[0].HalfOpen)
 	}
@@ -108,7 +109,7 @@ func TestHalfOpenAndNearMiss(t *testing.T) {
 }
 
 func TestOpenSidesAndOutside(t *testing.T) {
-	table := tutorial(3).table(t, "picket")
+	table := tutorial(3).Table(t, "picket")
 	r, text := ask(t, table, "kube-system/coredns", "8.8.8.8", "udp/53")
 	if r.Decision() != verdict.Allow {
 		t.Fatal(r.Headline)
@@ -124,13 +125,13 @@ func TestOpenSidesAndOutside(t *testing.T) {
 
 func TestBypass(t *testing.T) {
 	w := tutorial(3)
-	w.snap.Nodes = []model.Node{{Name: "n1", Addrs: addrs("192.168.0.1")}, {Name: "n2", Addrs: addrs("192.168.0.2")}}
-	for i := range w.snap.Endpoints {
-		w.snap.Endpoints[i].Node = "n1"
+	w.Snap.Nodes = []model.Node{{Name: "n1", Addrs: addrs("192.168.0.1")}, {Name: "n2", Addrs: addrs("192.168.0.2")}}
+	for i := range w.Snap.Endpoints {
+		w.Snap.Endpoints[i].Node = "n1"
 	}
-	host := w.pod("prod/exporter", "", "192.168.0.2")
+	host := w.Pod("prod/exporter", "", "192.168.0.2")
 	host.Kind, host.Node = model.HostPod, "n2"
-	table := w.table(t, "picket")
+	table := w.Table(t, "picket")
 	for _, c := range []struct{ src, dst, want string }{
 		{"dev/dev1", "dev/dev1", "ALLOWED  dev/dev1 → dev/dev1  tcp/80\n  allowed: a pod always reaches itself\n"},
 		{"node/n1", "dev/dev1", "allowed: a node always reaches the pods that run on it"},
@@ -147,8 +148,8 @@ func TestBypass(t *testing.T) {
 
 func TestAdminDenyIsNamedAndWhatIsBehindIt(t *testing.T) {
 	w := tutorial(5)
-	w.cluster("Admin", "no-dev", 10, "prod", []model.Rule{deny(pods("", "nsp=dev", ""))}, nil)
-	r, text := ask(t, w.table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
+	w.Cluster("Admin", "no-dev", 10, "prod", []model.Rule{small.Deny(small.Pods("", "nsp=dev", ""))}, nil)
+	r, text := ask(t, w.Table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
 	if r.Decision() != verdict.Deny {
 		t.Fatal(r.Headline)
 	}
@@ -162,18 +163,18 @@ func TestAdminDenyIsNamedAndWhatIsBehindIt(t *testing.T) {
 
 func TestAllowedListsEveryRuleThatAllows(t *testing.T) {
 	w := tutorial(5)
-	w.policy("prod/more", "", "i", []model.Rule{allow("tcp/80"), allow("udp/53")}, nil)
-	_, text := ask(t, w.table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
+	w.Policy("prod/more", "", "i", []model.Rule{small.Allow("tcp/80"), small.Allow("udp/53")}, nil)
+	_, text := ask(t, w.Table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
 	has(t, text, "remove or narrow all 2 rules that allow it: NetworkPolicy prod/allow-dev spec.ingress[0]",
 		"NetworkPolicy prod/more spec.ingress[0]", "matches too")
 }
 
 func TestPassGoesOn(t *testing.T) {
 	w := tutorial(5)
-	pass := deny(pods("", "nsp=dev", ""))
+	pass := small.Deny(small.Pods("", "nsp=dev", ""))
 	pass.Action = model.Pass
-	w.cluster("Admin", "pass", 5, "prod", []model.Rule{pass, deny()}, nil)
-	r, text := ask(t, w.table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
+	w.Cluster("Admin", "pass", 5, "prod", []model.Rule{pass, small.Deny()}, nil)
+	r, text := ask(t, w.Table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
 	if r.Decision() != verdict.Allow {
 		t.Fatal(r.Headline)
 	}
@@ -182,16 +183,16 @@ func TestPassGoesOn(t *testing.T) {
 
 func TestUndefinedShowsBothReadings(t *testing.T) {
 	w := tutorial(4)
-	r, text := ask(t, w.table(t, "kubernetes"), "prod/prod1", "prod/prod2", "icmp")
+	r, text := ask(t, w.Table(t, "kubernetes"), "prod/prod1", "prod/prod2", "icmp")
 	if r.Decision() != verdict.Undefined {
 		t.Fatal(r.Headline)
 	}
 	has(t, text, "UNDEFINED", "if policies restrict only TCP, UDP and SCTP:", "allowed by NetworkPolicy prod/allow-within-prod", "read as dialect kubernetes")
 
 	w = tutorial(3)
-	w.policy("prod/net", "", "i", []model.Rule{allow("", nets("10.0.0.0/8", true))}, nil)
-	w.policy("dev/out", "", "e", nil, []model.Rule{allow("")})
-	r, text = ask(t, w.table(t, "kubernetes"), "dev/dev1", "prod/prod1", "tcp/80")
+	w.Policy("prod/net", "", "i", []model.Rule{small.Allow("", small.Nets("10.0.0.0/8", true))}, nil)
+	w.Policy("dev/out", "", "e", nil, []model.Rule{small.Allow("")})
+	r, text = ask(t, w.Table(t, "kubernetes"), "dev/dev1", "prod/prod1", "tcp/80")
 	if r.Decision() != verdict.Undefined {
 		t.Fatal(r.Headline)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"picket/internal/clustergen/small"
 	"picket/internal/model"
 	"picket/internal/netset"
 	"picket/internal/selector"
@@ -13,30 +14,30 @@ import (
 
 // shop is a client and a Service whose port 80 is port 8080 of its pods; the
 // policy names the Service's port.
-func shop(rulePort string) *world {
-	w := &world{}
-	w.namespace("shop", "")
-	w.pod("shop/client", "app=client", "10.1.0.1")
-	w.pod("shop/web-1", "app=web", "10.1.0.2", tcp("http", 8080))
-	w.pod("shop/web-2", "app=web", "10.1.0.3", tcp("http", 8080))
-	w.snap.Services = []model.Service{{
-		Namespace: "shop", Name: "web", Selector: byLabel("app=web"), Type: "ClusterIP",
+func shop(rulePort string) *small.World {
+	w := &small.World{}
+	w.Namespace("shop", "")
+	w.Pod("shop/client", "app=client", "10.1.0.1")
+	w.Pod("shop/web-1", "app=web", "10.1.0.2", small.TCP("http", 8080))
+	w.Pod("shop/web-2", "app=web", "10.1.0.3", small.TCP("http", 8080))
+	w.Snap.Services = []model.Service{{
+		Namespace: "shop", Name: "web", Selector: small.ByLabel("app=web"), Type: "ClusterIP",
 		ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.7")},
 		Ports:      []model.ServicePort{{Name: "http", Proto: netset.TCP, Port: 80, TargetPort: 8080}},
 	}}
-	w.policy("shop/web", "app=web", "i", []model.Rule{allow(rulePort, pods("shop", "", "app=client"))}, nil)
+	w.Policy("shop/web", "app=web", "i", []model.Rule{small.Allow(rulePort, small.Pods("shop", "", "app=client"))}, nil)
 	return w
 }
 
 func TestServicePortIsThePods(t *testing.T) {
-	r, text := ask(t, shop("tcp/8080").table(t, "picket"), "shop/client", "shop/web", "tcp/80")
+	r, text := ask(t, shop("tcp/8080").Table(t, "picket"), "shop/client", "shop/web", "tcp/80")
 	if r.Decision() != verdict.Allow || len(r.Cases) != 1 || len(r.Cases[0].To) != 2 || r.Cases[0].Port != "tcp/8080" {
 		t.Fatalf("%v, cases %+v", r.Decision(), r.Cases)
 	}
 	has(t, text, "port 80 of service shop/web is port 8080 of its pods; policies see the pod's port",
 		"the same for 1 source and all 2 destinations")
 
-	r, text = ask(t, shop("tcp/80").table(t, "picket"), "shop/client", "10.96.0.7", "tcp/80")
+	r, text = ask(t, shop("tcp/80").Table(t, "picket"), "shop/client", "10.96.0.7", "tcp/80")
 	if r.Decision() != verdict.Deny {
 		t.Fatal(r.Headline)
 	}
@@ -46,7 +47,7 @@ func TestServicePortIsThePods(t *testing.T) {
 }
 
 func TestServicePortThatIsNone(t *testing.T) {
-	table := shop("tcp/8080").table(t, "picket")
+	table := shop("tcp/8080").Table(t, "picket")
 	r, text := ask(t, table, "shop/client", "shop/web", "tcp/8080")
 	if r.Decision() != verdict.Allow {
 		t.Fatal(r.Headline)
@@ -60,10 +61,10 @@ func TestServicePortThatIsNone(t *testing.T) {
 
 func TestServiceNamedPortsDifferByPod(t *testing.T) {
 	w := shop("tcp/8080")
-	w.pod("shop/web-3", "app=web", "10.1.0.4", tcp("http", 9090))
-	w.pod("shop/web-4", "app=web", "10.1.0.5")
-	w.snap.Services[0].Ports[0] = model.ServicePort{Proto: netset.TCP, Port: 80, TargetName: "http"}
-	r, text := ask(t, w.table(t, "picket"), "shop/client", "shop/web", "tcp/80")
+	w.Pod("shop/web-3", "app=web", "10.1.0.4", small.TCP("http", 9090))
+	w.Pod("shop/web-4", "app=web", "10.1.0.5")
+	w.Snap.Services[0].Ports[0] = model.ServicePort{Proto: netset.TCP, Port: 80, TargetName: "http"}
+	r, text := ask(t, w.Table(t, "picket"), "shop/client", "shop/web", "tcp/80")
 	if r.Decision() != verdict.Deny || len(r.Cases) != 2 {
 		t.Fatalf("%v, %d cases", r.Decision(), len(r.Cases))
 	}
@@ -77,15 +78,15 @@ func TestServiceNamedPortsDifferByPod(t *testing.T) {
 func TestServicesThatLeadNowhereOrOutside(t *testing.T) {
 	w := shop("tcp/8080")
 	svc := func(name string) *model.Service {
-		w.snap.Services = append(w.snap.Services, model.Service{Namespace: "shop", Name: name, Type: "ClusterIP",
+		w.Snap.Services = append(w.Snap.Services, model.Service{Namespace: "shop", Name: name, Type: "ClusterIP",
 			Ports: []model.ServicePort{{Proto: netset.TCP, Port: 5432, TargetPort: 5432}}})
-		return &w.snap.Services[len(w.snap.Services)-1]
+		return &w.Snap.Services[len(w.Snap.Services)-1]
 	}
 	svc("db").Backends = []netip.Addr{netip.MustParseAddr("192.0.2.7")}
-	svc("dead").Selector = byLabel("app=gone")
+	svc("dead").Selector = small.ByLabel("app=gone")
 	svc("elsewhere").Type = "ExternalName"
 	svc("empty").Selector = selector.Selector{}
-	table := w.table(t, "picket")
+	table := w.Table(t, "picket")
 	for _, c := range []struct {
 		dst, port string
 		want      verdict.Decision
@@ -105,7 +106,7 @@ func TestServicesThatLeadNowhereOrOutside(t *testing.T) {
 }
 
 func TestPodToItsOwnService(t *testing.T) {
-	r, text := ask(t, shop("tcp/8080").table(t, "picket"), "shop/web-1", "shop/web", "tcp/80")
+	r, text := ask(t, shop("tcp/8080").Table(t, "picket"), "shop/web-1", "shop/web", "tcp/80")
 	if r.Decision() != verdict.Deny || len(r.Cases) != 1 {
 		t.Fatalf("%v: %s", r.Decision(), r.Headline)
 	}
@@ -113,14 +114,14 @@ func TestPodToItsOwnService(t *testing.T) {
 }
 
 func TestFamiliesApartOnlyIfTheyDiffer(t *testing.T) {
-	w := &world{}
-	w.snap.DualStack = true
-	w.namespace("a", "")
-	w.pod("a/x", "app=x", "10.1.0.1,fd00::1")
-	w.pod("a/y", "app=y", "10.1.0.2,fd00::2")
-	w.policy("a/x", "app=x", "i", []model.Rule{allow("", pods("a", "", "app=y"))}, nil)
-	w.policy("a/y", "app=y", "i", []model.Rule{allow("", nets("10.0.0.0/8", true))}, nil)
-	table := w.table(t, "picket")
+	w := &small.World{}
+	w.Snap.DualStack = true
+	w.Namespace("a", "")
+	w.Pod("a/x", "app=x", "10.1.0.1,fd00::1")
+	w.Pod("a/y", "app=y", "10.1.0.2,fd00::2")
+	w.Policy("a/x", "app=x", "i", []model.Rule{small.Allow("", small.Pods("a", "", "app=y"))}, nil)
+	w.Policy("a/y", "app=y", "i", []model.Rule{small.Allow("", small.Nets("10.0.0.0/8", true))}, nil)
+	table := w.Table(t, "picket")
 	for _, port := range []string{"tcp/80", "icmp"} {
 		r, _ := ask(t, table, "a/y", "a/x", port)
 		if len(r.Cases) != 1 || len(r.Cases[0].Families) != 2 || r.Cases[0].Port != port {
@@ -141,14 +142,14 @@ func TestFamiliesApartOnlyIfTheyDiffer(t *testing.T) {
 
 func TestWorkloadOfSeveralClasses(t *testing.T) {
 	w := tutorial(5)
-	for i := range w.snap.Endpoints {
-		if e := &w.snap.Endpoints[i]; e.Namespace == "dev" {
+	for i := range w.Snap.Endpoints {
+		if e := &w.Snap.Endpoints[i]; e.Namespace == "dev" {
 			e.Owner = model.Owner{Kind: "Deployment", Name: "web"}
 		}
 	}
-	w.policy("dev/more", "run=dev2", "e", nil, []model.Rule{allow("", pods("qa", "", ""))})
-	w.policy("qa/more", "", "i", []model.Rule{allow("")}, nil)
-	r, text := ask(t, w.table(t, "picket"), "dev/web", "qa/qa1", "tcp/80")
+	w.Policy("dev/more", "run=dev2", "e", nil, []model.Rule{small.Allow("", small.Pods("qa", "", ""))})
+	w.Policy("qa/more", "", "i", []model.Rule{small.Allow("")}, nil)
+	r, text := ask(t, w.Table(t, "picket"), "dev/web", "qa/qa1", "tcp/80")
 	if len(r.Cases) != 2 || r.Decision() != verdict.Deny {
 		t.Fatalf("cases %+v", r.Cases)
 	}
@@ -160,12 +161,12 @@ func TestWorkloadOfSeveralClasses(t *testing.T) {
 func TestServiceOfTheSameName(t *testing.T) {
 	w := shop("tcp/8080")
 	for i := 1; i <= 2; i++ {
-		w.snap.Endpoints[i].Owner = model.Owner{Kind: "Deployment", Name: "web"}
+		w.Snap.Endpoints[i].Owner = model.Owner{Kind: "Deployment", Name: "web"}
 	}
 	const service, workload = "shop/web is a deployment and a service; port 80 is the service's", "shop/web is a workload here, so tcp/80 is its own port"
 	expect := func(dst, port string, want verdict.Decision, say, not string) {
 		t.Helper()
-		r, text := ask(t, w.table(t, "picket"), "shop/client", dst, port)
+		r, text := ask(t, w.Table(t, "picket"), "shop/client", dst, port)
 		if r.Decision() != want {
 			t.Errorf("%s %s: %s", dst, port, r.Headline)
 		}
@@ -180,9 +181,9 @@ func TestServiceOfTheSameName(t *testing.T) {
 	expect("shop/web", "tcp/8080", verdict.Allow, "workload of 2 pods", service)
 	expect("shop/web", "udp/80", verdict.Deny, "workload of 2 pods", service)
 	expect("shop/web", "icmp", verdict.Deny, "workload of 2 pods", service)
-	w.snap.Endpoints[1].Ports = append(w.snap.Endpoints[1].Ports, tcp("admin", 80))
+	w.Snap.Endpoints[1].Ports = append(w.Snap.Endpoints[1].Ports, small.TCP("admin", 80))
 	expect("shop/web", "tcp/80", verdict.Deny, "leads its port 80 to port 8080 of the pods: ask for shop/service/web", service)
-	w.snap.Endpoints[1].Ports = w.snap.Endpoints[1].Ports[:1]
-	w.snap.Services[0].Selector = byLabel("app=client")
+	w.Snap.Endpoints[1].Ports = w.Snap.Endpoints[1].Ports[:1]
+	w.Snap.Services[0].Selector = small.ByLabel("app=client")
 	expect("shop/web", "tcp/80", verdict.Deny, "workload of 2 pods", service)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"picket/internal/model"
+	"picket/internal/nearest"
 	"picket/internal/selector"
 )
 
@@ -71,7 +72,7 @@ func suggest(sel selector.Selector, have labels, what string, other labels, othe
 		values := have[r.Key]
 		if values == nil {
 			s := fmt.Sprintf("no %s has a label %s", what, r.Key)
-			if near := nearest(r.Key, sortedKeys(have)); near != "" {
+			if near := nearest.Word(r.Key, sortedKeys(have)); near != "" {
 				s += fmt.Sprintf("; did you mean %s?", near)
 			}
 			if other[r.Key] != nil {
@@ -88,7 +89,7 @@ func suggest(sel selector.Selector, have labels, what string, other labels, othe
 		if len(all) == 1 {
 			s = fmt.Sprintf("the label %s has only the value %s", r.Key, all[0])
 		}
-		if near := nearest(r.Values[0], all); near != "" && len(all) > 1 {
+		if near := nearest.Word(r.Values[0], all); near != "" && len(all) > 1 {
 			s += fmt.Sprintf("; did you mean %s?", near)
 		}
 		out = append(out, s)
@@ -103,42 +104,6 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// nearest returns the word that differs from s by the fewest edits, "" if none
-// is near enough to be a slip.
-func nearest(s string, words []string) string {
-	best, dist := "", 1+len(s)/3
-	for _, w := range words {
-		if w == s || len(w)-len(s) > dist || len(s)-len(w) > dist {
-			continue
-		}
-		if d := distance(s, w); d < dist || d == dist && best == "" {
-			best, dist = w, d
-		}
-	}
-	return best
-}
-
-// distance is the Levenshtein distance of a and b, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := corner
-			if a[i] != b[j] {
-				cost++
-			}
-			corner = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // requires returns the value that sel requires of a key, and false if it

@@ -6,6 +6,7 @@ import (
 
 	"picket/internal/diag"
 	"picket/internal/model"
+	"picket/internal/nearest"
 	"picket/internal/selector"
 	"picket/internal/verdict"
 )
@@ -140,7 +141,7 @@ func (l *linter) defect(t model.Term, subject bool) (defect, bool) {
 func (l *linter) noNamespace(t model.Term) defect {
 	if name, ok := requires(t.Namespaces, nameLabel); ok && l.namespaces[name] == nil {
 		d := defect{code: "NP201", sev: diag.Info, msg: fmt.Sprintf("the input has no namespace %s: nothing here shows what the peer matches", name)}
-		if near := nearest(name, l.names); near != "" {
+		if near := nearest.Word(name, l.names); near != "" {
 			d.sev = diag.Warning
 			d.msg = fmt.Sprintf("there is no namespace %s; did you mean %s?", name, near)
 			d.fix = nameLabel + ": " + near

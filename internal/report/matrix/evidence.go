@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"picket/internal/netset"
@@ -29,6 +28,7 @@ type Measured struct {
 	Cells, Proved int            // cells, and those in which packets agreed with the table
 	Packets       int
 	Wrong         []string // packets that did not do what the table says, a line each
+	Detail        []string // what packets showed of each cell, a line each
 }
 
 // unmeasured stands in cell.deviates for a cell in which no packet was sent.
@@ -64,6 +64,7 @@ func (r *Report) evidence(src, dst *group) evidence {
 		e.Proved += m.Proved
 		e.Packets += m.Packets
 		e.Wrong = append(e.Wrong, m.Wrong...)
+		e.Detail = append(e.Detail, m.Detail...)
 	}
 	return e
 }
@@ -80,6 +81,19 @@ func (r *Report) member(g *group, f netset.Family) (verdict.Party, bool) {
 	default:
 		return verdict.Party{Endpoint: verdict.None, Node: verdict.None, Family: f, Peer: peer}, true
 	}
+}
+
+// nobody reports whether all addresses of a group belong to somebody in the
+// cluster, so that there is no host outside to send from.
+func (r *Report) nobody(g *group) bool {
+	for _, in := range g.addrs.Ranges() {
+		for a, n := in.From, 0; a.IsValid() && a.Compare(in.To) <= 0; a, n = a.Next(), n+1 {
+			if _, owned := r.t.Owner[a]; !owned || n > len(r.t.Owner) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // deviates marks the cells of a row where packets showed something else than
@@ -147,20 +161,17 @@ func (r *Report) writeEvidence(b *bufio.Writer) {
 			buf = append(buf, ',')
 		}
 		first = false
-		buf = append(buf, "\n["...)
+		row := make([]int32, len(cells))
 		for c, id := range cells {
-			if c > 0 {
-				buf = append(buf, ',')
-			}
+			row[c] = noCell
 			e := evidence{}
 			if id != noCell {
 				e = r.evidence(r.groups[g], r.groups[r.columns[c]])
 			}
 			if !e.seen {
-				buf = append(buf, "null"...)
 				continue
 			}
-			j := jsonEvidence{Cells: e.Cells, Proved: e.Proved, Packets: e.Packets, Wrong: e.Wrong}
+			j := jsonEvidence{Cells: e.Cells, Proved: e.Proved, Packets: e.Packets, Wrong: e.Wrong, Detail: e.Detail}
 			key := string(marshal(j))
 			n, ok := at[key]
 			if !ok {
@@ -168,9 +179,10 @@ func (r *Report) writeEvidence(b *bufio.Writer) {
 				at[key] = n
 				results = append(results, j)
 			}
-			buf = strconv.AppendInt(buf, int64(n), 10)
+			row[c] = int32(n)
 		}
-		b.Write(append(buf, ']'))
+		buf = appendRuns(append(buf, '\n'), row)
+		b.Write(buf)
 	})
 	b.WriteString("]")
 	list(b, "results", results)
@@ -182,7 +194,8 @@ type jsonEvidence struct {
 	Cells   int      `json:"cells"`  // of the table
 	Proved  int      `json:"proved"` // in which packets agreed with the table
 	Packets int      `json:"packets"`
-	Wrong   []string `json:"wrong,omitempty"` // packets that did not do what the table says
+	Wrong   []string `json:"wrong,omitempty"`  // packets that did not do what the table says
+	Detail  []string `json:"detail,omitempty"` // what packets showed of each cell
 }
 
 // Names names parties as the matrix names its groups.

@@ -150,6 +150,9 @@ func (r *Report) blockGroups() []*group {
 			g.external = g.external || b == rest
 		}
 	}
+	if r.o.Evidence != nil {
+		out = slices.DeleteFunc(out, r.nobody)
+	}
 	slices.SortStableFunc(out, func(a, b *group) int {
 		switch {
 		case a.external == b.external:

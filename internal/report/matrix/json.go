@@ -288,28 +288,35 @@ func (r *Report) writeCells(b *bufio.Writer, s *summary) {
 			buf = append(buf, ',')
 		}
 		first = false
-		buf = append(buf, "\n["...)
-		for from := 0; from < len(cells); {
-			id, to := cells[from], from+1
-			for to < len(cells) && cells[to] == id {
-				to++
-			}
-			if from > 0 {
-				buf = append(buf, ',')
-			}
-			buf = append(buf, '[')
-			if id == noCell {
-				buf = append(buf, "null"...)
-			} else {
-				buf = strconv.AppendInt(buf, int64(id), 10)
-			}
-			buf = append(buf, ',')
-			buf = append(strconv.AppendInt(buf, int64(to-from), 10), ']')
-			from = to
-		}
-		b.Write(append(buf, ']'))
+		buf = appendRuns(append(buf, '\n'), cells)
+		b.Write(buf)
 	})
 	b.WriteString("]")
+}
+
+// appendRuns writes a row of numbers as pairs of a number, null for noCell, and
+// how often it follows itself.
+func appendRuns(buf []byte, row []int32) []byte {
+	buf = append(buf, '[')
+	for from := 0; from < len(row); {
+		id, to := row[from], from+1
+		for to < len(row) && row[to] == id {
+			to++
+		}
+		if from > 0 {
+			buf = append(buf, ',')
+		}
+		buf = append(buf, '[')
+		if id == noCell {
+			buf = append(buf, "null"...)
+		} else {
+			buf = strconv.AppendInt(buf, int64(id), 10)
+		}
+		buf = append(buf, ',')
+		buf = append(strconv.AppendInt(buf, int64(to-from), 10), ']')
+		from = to
+	}
+	return append(buf, ']')
 }
 
 // list writes a member that is a list, an entry a line.

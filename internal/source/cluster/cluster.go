@@ -73,19 +73,28 @@ var ours = map[string]string{"policy.networking.k8s.io": "v1alpha2"}
 // means that the answer would be incomplete: the server can't be reached, or it
 // forbids to list a kind.
 func List(ctx context.Context, b *kube.Builder, o Options) error {
+	cfg, name, err := o.config()
+	if err != nil {
+		return err
+	}
+	return list(ctx, b, cfg, name)
+}
+
+// config returns how to reach the cluster, and the context's name.
+func (o Options) config() (*rest.Config, string, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
 	load := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
 		&clientcmd.ConfigOverrides{CurrentContext: o.Context})
 	cfg, err := load.ClientConfig()
 	if err != nil {
-		return fmt.Errorf("cannot use the kubeconfig: %w", err)
+		return nil, "", fmt.Errorf("cannot use the kubeconfig: %w", err)
 	}
 	name := o.Context
 	if raw, err := load.RawConfig(); err == nil && name == "" {
 		name = raw.CurrentContext
 	}
-	return list(ctx, b, cfg, name)
+	return cfg, name, nil
 }
 
 // client asks one server.
@@ -285,13 +294,15 @@ func (c *client) get(ctx context.Context, path string, q url.Values) ([]byte, in
 }
 
 // forbidden says which right is missing.
-func forbidden(path, resource string) error {
+func forbidden(path, resource string) error { return forbiddenVerb("list", path, resource) }
+
+func forbiddenVerb(verb, path, resource string) error {
 	group := ""
 	if g, ok := strings.CutPrefix(path, "apis/"); ok {
 		group, _, _ = strings.Cut(g, "/")
 	}
 	return fmt.Errorf("forbidden: the account needs the verb %q on resource %q in API group %q, for the whole cluster",
-		"list", resource, group)
+		verb, resource, group)
 }
 
 // statusError says what an HTTP status means, in our words: the server's may

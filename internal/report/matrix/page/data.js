@@ -24,14 +24,16 @@ function svg(tag, attrs, ...children) {
 }
 // A proof's page has what packets showed of each cell.
 const evidence = data.evidence || null;
+const evidenceCells = evidence && evidence.cells.map(expand);
 function evidenceOf(from, to) {
-  const r = rowAt.get(from), c = columnAt.get(to), id = evidence && r !== undefined && c !== undefined ? evidence.cells[r][c] : null;
+  const r = rowAt.get(from), c = columnAt.get(to), id = evidence && r !== undefined && c !== undefined ? evidenceCells[r][c] : null;
   return id === null || id === undefined ? null : evidence.results[id];
 }
 const plural = (n, one, many) => n.toLocaleString("en") + " " + (n === 1 ? one : many || one + "s");
 
 // A row of cells comes as [verdict, count] for so many columns.
-const cells = data.cells.map(row => row.flatMap(([id, n]) => new Array(n).fill(id)));
+function expand(row) { return row.flatMap(([id, n]) => new Array(n).fill(id)); }
+const cells = data.cells.map(expand);
 
 // Where each group is on the axes, and what its search text is.
 const rowAt = new Map(data.rows.map((g, i) => [g, i])), columnAt = new Map(data.columns.map((g, i) => [g, i]));

@@ -86,7 +86,7 @@ function matrixCell(r, c) {
   }
   const l = lookAt(id), label = groups[from].name + " to " + groups[to].name + ": " + (l.level === "closed" ? "denied" : l.text);
   const chosen = state.cell && state.cell[0] === from && state.cell[1] === to;
-  const td = el("td", { ...at, class: "lv-" + l.level, title: label, "aria-label": label, "aria-selected": chosen ? "true" : "false" });
+  const td = el("td", { ...at, class: "lv-" + l.level + (evidence && l.text.endsWith(" !") ? " refuted" : ""), title: label, "aria-label": label, "aria-selected": chosen ? "true" : "false" });
   td.textContent = dims.wide ? (l.level === "closed" || l.level === "self" ? l.text : symbols[l.level] + " " + l.text.replace(/^\? ?(?=.)/, "")).replace("? ?", "?") : symbols[l.level];
   return td;
 }

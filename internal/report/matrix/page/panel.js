@@ -52,7 +52,8 @@ function explainCell(from, to) {
   if (id === null) return [...out, el("p", { class: "lead" }, "Not part of this report: neither end is a pod that was asked about.")];
   const v = verdicts[id];
   const of = d => v.traffic.filter(p => p.decision === d).map(pieceText).join(", ");
-  const lead = v.level === "self" ? "A pod always reaches itself." : v.level === "all" ? (data.ports ? "All the traffic in question is allowed." : "All traffic is allowed.")
+  const refuted = evidence && v.text.endsWith(" !");
+  const lead = refuted ? "Predicted: " + (of("allow") || "nothing") + ". Packets found otherwise." : v.level === "self" ? "A pod always reaches itself." : v.level === "all" ? (data.ports ? "All the traffic in question is allowed." : "All traffic is allowed.")
     : v.level === "closed" && !v.undefined ? "Nothing is allowed." : of("allow") ? "Allowed: " + of("allow") + "." : "Nothing is certainly allowed.";
   out.push(el("p", { class: "lead" }, lead));
   if (from === to && a.size > 1) out.push(el("p", {}, "Between any two different pods of the group."));
@@ -89,6 +90,7 @@ function measured(from, to, id) {
   if (!e) return [...out, el("p", {}, "No packet could be sent between them.")];
   const wrong = e.wrong || [];
   out.push(el("p", {}, plural(e.packets, "packet") + " in " + e.proved + " of " + plural(e.cells, "cell") + (wrong.length ? " did what the policies say; " + plural(wrong.length, "packet") + " did not. They show: " + lookAt(id).text : ": as predicted.")));
+  if (e.detail) out.push(el("details", {}, el("summary", {}, "cell by cell"), el("ul", {}, e.detail.map(d => el("li", {}, d)))));
   if (wrong.length) out.push(el("ul", { class: "wrong" }, wrong.slice(0, 200).map(w => el("li", {}, w)), wrong.length > 200 ? el("li", {}, "… " + (wrong.length - 200) + " more") : null));
   return out;
 }
