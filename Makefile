@@ -10,13 +10,14 @@ build: ## the binary, also as kubectl plug-in
 	$(GO) build -trimpath -o bin/picket ./cmd/picket
 	ln -sf picket bin/kubectl-picket
 
-demo: ## the last step of the tutorial as a matrix
-	$(GO) run ./cmd/picket matrix -R -f examples/environments
+demo: build ## the tutorial: its last step as a matrix, and all steps proved by packets
+	bin/picket matrix -R -f examples/environments
+	bin/picket prove -f examples/environments/cluster $(foreach n,1 3 4 5 6 7,--step examples/environments/step$(n))
 
 test: ## everything that must pass before a commit
 	@out=$$(gofmt -l cmd examples internal); test -z "$$out" || { echo "not gofmt-ed:"; echo "$$out"; exit 1; } >&2
 	$(GO) vet ./...
-	$(GO) test ./...
+	$(GO) tool -modfile=tools.mod gotestsum --format pkgname-and-test-fails -- ./... # counts what was skipped, and why
 
 platforms: ## what holds on other systems, as far as can be said from here
 	GOOS=darwin GOARCH=arm64 $(GO) vet ./...
@@ -37,8 +38,9 @@ lint: ## staticcheck, as pinned in tools.mod
 golden: ## rewrite golden sections and generated pages; read the difference before you commit
 	GOLDEN_UPDATE=1 $(GO) test -p 1 -count=1 ./examples ./internal/...
 
-soak: ## compiler against the literal reading, SOAK verdicts
+soak: ## compiler against the literal reading, and the kernel against both, SOAK verdicts each
 	PICKET_SOAK=$(SOAK) $(GO) test -count=1 -timeout 2h -run '^TestSoak$$' -v ./internal/compile
+	PICKET_SOAK=$(SOAK) $(GO) test -count=1 -timeout 2h -run '^TestProve' -v ./internal/prove
 
 ci:
 	.ci/run

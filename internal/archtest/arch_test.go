@@ -50,12 +50,14 @@ internal/lab             : verdict model netset
 internal/suite           : verdict model netset diag term selector nearest
 
 internal/prove           : lab nft verdict model netset diag term report/matrix
+internal/agent           : source/cluster kube compile verdict model netset diag nft flow
 
-internal/cli             : netset selector diag term model kube source/manifest source/cluster verdict compile report/matrix report/explain report/diff report/lint flow suite prove lab
+internal/cli             : netset selector diag term model kube source/manifest source/cluster verdict compile report/matrix report/explain report/diff report/lint flow suite prove lab agent
 cmd/picket               : cli
 
 internal/clustergen      : model netset selector
 internal/clustergen/gen  : clustergen
+internal/nft/bench       : nft verdict model netset selector compile lab clustergen
 internal/clustergen/small : compile verdict model netset selector diag
 internal/golden          :
 internal/archtest        :
@@ -68,16 +70,19 @@ internal/term            : golang.org/x/term
 internal/kube            : k8s.io/api k8s.io/apimachinery sigs.k8s.io/network-policy-api sigs.k8s.io/json
 internal/source/manifest : go.yaml.in/yaml/v3 sigs.k8s.io/yaml sigs.k8s.io/json k8s.io/api k8s.io/apimachinery sigs.k8s.io/network-policy-api
 internal/source/cluster  : k8s.io/client-go k8s.io/apimachinery
-internal/nft             : github.com/mdlayher/netlink golang.org/x/sys
+internal/nft             : github.com/mdlayher/netlink github.com/ti-mo/conntrack github.com/ti-mo/netfilter golang.org/x/sys
+internal/nft/bench       : github.com/vishvananda/netlink github.com/vishvananda/netns golang.org/x/sys
+internal/flow            : github.com/florianl/go-nflog/v2 github.com/mdlayher/netlink golang.org/x/sys
 internal/lab             : github.com/miekg/dns github.com/vishvananda/netlink github.com/vishvananda/netns golang.org/x/sys
 internal/suite           : go.yaml.in/yaml/v3 sigs.k8s.io/yaml
+internal/agent           : github.com/prometheus/client_golang github.com/mdlayher/netlink golang.org/x/sys golang.org/x/sync go.yaml.in/yaml/v3
 internal/cli             : github.com/spf13/cobra github.com/spf13/pflag
 internal/golden          : github.com/google/go-cmp golang.org/x/tools/txtar
 `
 
 // rim lists the packages that may end the process or use its streams; lab may
 // in the processes that it starts.
-var rim = []string{"cmd/picket", "internal/cli", "internal/lab", "internal/clustergen/gen"}
+var rim = []string{"cmd/picket", "internal/cli", "internal/lab", "internal/clustergen/gen", "internal/nft/bench"}
 
 // A pkg is what the tests need to know of one package, without its test files.
 type pkg struct {

@@ -50,7 +50,7 @@ func newRoot(name string, s Streams) *cobra.Command {
 		c.GroupID = "ask"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{newLint(g), newDiff(g), newTest(g)} {
+	for _, c := range []*cobra.Command{newLint(g), newDiff(g), newTest(g), newProve(g)} {
 		c.GroupID = "check"
 		root.AddCommand(c)
 	}

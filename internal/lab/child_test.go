@@ -71,7 +71,8 @@ func hold() error {
 
 // TestKilled kills a process that holds a lab, and looks into the namespaces
 // of the nodes, kept for that: a link is gone iff the namespace of its other
-// end is.
+// end is. (The numbers of namespaces prove nothing: the kernel hands them out
+// again, to other tests too.)
 func TestKilled(t *testing.T) {
 	requireRoot(t)
 	cmd := child("hold", nil)
@@ -87,7 +88,7 @@ func TestKilled(t *testing.T) {
 		t.Fatal(line, err)
 	}
 	var kept []netns.NsHandle
-	var podNS []string
+	podNS := 0
 	dir := fmt.Sprintf("/proc/%d/fd", cmd.Process.Pid)
 	fds, _ := os.ReadDir(dir)
 	hubs := map[string]bool{}
@@ -102,11 +103,11 @@ func TestKilled(t *testing.T) {
 	for _, fd := range fds {
 		to, _ := os.Readlink(dir + "/" + fd.Name())
 		if strings.HasPrefix(to, "net:[") && !hubs[fd.Name()] {
-			podNS = append(podNS, to)
+			podNS++
 		}
 	}
-	if len(podNS) < 12 {
-		t.Fatalf("the process holds %d namespaces of pods, want 12", len(podNS))
+	if podNS < 12 {
+		t.Fatalf("the process holds %d namespaces of pods, want 12", podNS)
 	}
 	if n := countVeths(t, kept); n == 0 {
 		t.Fatal("no links while the lab is up: the test sees nothing")
@@ -126,9 +127,6 @@ func TestKilled(t *testing.T) {
 	waitFor(t, "links to nodes", func() int { return countVeths(t, kept[:1]) })
 	if err := syscall.Kill(cmd.Process.Pid, 0); err != syscall.ESRCH {
 		t.Errorf("the process is still there: %v", err)
-	}
-	if users := usersOf(podNS); len(users) > 0 {
-		t.Errorf("namespaces of pods are still in use: %v", users)
 	}
 }
 
@@ -163,23 +161,6 @@ func countVeths(t *testing.T, in []netns.NsHandle) (n int) {
 		}
 	}
 	return n
-}
-
-// usersOf lists what on this machine refers to one of the namespaces.
-func usersOf(namespaces []string) (found []string) {
-	want := map[string]bool{}
-	for _, ns := range namespaces {
-		want[ns] = true
-	}
-	for _, pattern := range []string{"/proc/[0-9]*/task/*/ns/net", "/proc/[0-9]*/fd/*"} {
-		paths, _ := filepath.Glob(pattern)
-		for _, p := range paths {
-			if to, _ := os.Readlink(p); want[to] {
-				found = append(found, p+" → "+to)
-			}
-		}
-	}
-	return found
 }
 
 // enterAndProbe is an ordinary user's program: it starts itself anew if it
