@@ -179,13 +179,27 @@ func (p *planner) targetName(d model.Direction, id verdict.TargetID) string {
 		}
 	}
 	if len(target.Endpoints) > 0 && d == model.Ingress {
-		for _, port := range p.t.Snapshot.Endpoints[target.Endpoints[0]].Ports {
-			if port.Name != "" {
-				fmt.Fprintf(&b, " %s=%s/%d", port.Name, port.Proto, port.Number)
-			}
+		for _, port := range namedPorts(&p.t.Snapshot.Endpoints[target.Endpoints[0]]) {
+			b.WriteString(" " + port)
 		}
 	}
 	return b.String()
+}
+
+// namedPorts lists an endpoint's named ports, as far as they are known: two
+// lists are equal only if rules that name ports mean the same by them.
+func namedPorts(e *model.Endpoint) []string {
+	if e.Broken != "" {
+		return []string{"ports not known"}
+	}
+	var out []string
+	for _, port := range e.Ports {
+		if port.Name != "" {
+			out = append(out, fmt.Sprintf("%s=%s/%d", port.Name, port.Proto, port.Number))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // classifyPeers joins the table's peer classes that the local rules cannot tell
@@ -275,21 +289,12 @@ func hasNames(r *model.Rule) bool {
 }
 
 func (p *planner) peerPorts(id int) []string {
-	var out []string
 	for _, m := range p.t.Peers[id].Members {
-		e := &p.t.Snapshot.Endpoints[m.Endpoint]
-		if e.Kind != model.Pod {
-			continue
+		if e := &p.t.Snapshot.Endpoints[m.Endpoint]; e.Kind == model.Pod {
+			return namedPorts(e)
 		}
-		for _, port := range e.Ports {
-			if port.Name != "" {
-				out = append(out, fmt.Sprintf("%s=%s/%d", port.Name, port.Proto, port.Number))
-			}
-		}
-		break
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return nil
 }
 
 // atomName is equal for equal terms only.

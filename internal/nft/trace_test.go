@@ -12,6 +12,7 @@ import (
 	"picket/internal/compile"
 	"picket/internal/model"
 	"picket/internal/netset"
+	"picket/internal/selector"
 	"picket/internal/verdict"
 )
 
@@ -99,6 +100,28 @@ func (n *network) send(tb testing.TB, src, dst verdict.Party, k netset.Key) (Cod
 		code = run(to, "postrouting", false)
 	}
 	return code, traces
+}
+
+// A pod whose ports could not be read is no target of others, even if all it
+// says of itself is the same: what a rule with a named port means by it is open.
+func TestBrokenPodIsATargetOfItsOwn(t *testing.T) {
+	ports := []model.Port{{Name: "web", Proto: netset.TCP, Number: 80}}
+	s := &model.Snapshot{
+		Namespaces: []model.Namespace{{Name: "a"}},
+		Endpoints: []model.Endpoint{
+			{Namespace: "a", Name: "broken", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Ports: ports, Broken: "it could not be read"},
+			{Namespace: "a", Name: "intact", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Ports: ports},
+		},
+		Tiers: []model.Tier{{Name: "NetworkPolicy", Union: true, Policies: []model.Policy{{
+			Kind: "NetworkPolicy", Namespace: "a", Name: "web", Applies: [2]bool{model.Ingress: true},
+			Subject: []model.Term{{Kind: model.PodTerm, Namespace: "a", Pods: selector.Everything()}},
+			Rules:   [2][]model.Rule{model.Ingress: {{Action: model.Allow, AnyPeer: true, Ports: []model.PortMatch{{Name: "web"}}}}},
+		}}}},
+	}
+	p := NewPlan(compile.Compile(s, model.Dialects[0]), Node{Pods: []int32{0, 1}}, Options{})
+	if len(p.Targets) != 2 || p.Targets[0].Name == p.Targets[1].Name {
+		t.Fatalf("targets %+v, want two of different names", p.Targets)
+	}
 }
 
 // The rules that a plan loads decide as the table does, for every pair of
