@@ -4,11 +4,14 @@ GO      ?= go
 FUZZ    ?= 30s
 SOAK    ?= 1000000
 
-.PHONY: build demo test platforms race fuzz bench lint golden soak ci clean
+.PHONY: controlplane build demo test platforms race fuzz bench lint golden soak ci clean
 
 build: ## the binary, also as kubectl plug-in
 	$(GO) build -trimpath -o bin/picket ./cmd/picket
 	ln -sf picket bin/kubectl-picket
+
+controlplane: ## a real control plane for the tests of the agent, which skip without it; ten minutes from nothing
+	$(MAKE) -C controlplane
 
 demo: build ## the tutorial: its last step as a matrix, and all steps proved by packets
 	bin/picket matrix -R -f examples/environments
@@ -24,7 +27,7 @@ platforms: ## what holds on other systems, as far as can be said from here
 	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/picket
 
 race: ## packages with goroutines, under the race detector
-	$(GO) test -race ./internal/cli/... ./internal/flow/... ./internal/source/...
+	$(GO) test -race ./internal/agent/... ./internal/cli/... ./internal/flow/... ./internal/source/...
 
 fuzz: ## each fuzz target for FUZZ
 	@.ci/fuzz $(FUZZ)

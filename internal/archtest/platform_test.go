@@ -12,7 +12,7 @@ import (
 // linuxOnly are the packages that need Linux, with all below them. The border
 // lies between packages: each of their files but doc.go is for Linux alone, and
 // others are for every system.
-var linuxOnly = []string{"internal/lab", "internal/nft", "internal/prove"}
+var linuxOnly = []string{"internal/lab", "internal/nft", "internal/prove", "internal/agent"}
 
 // atBorder are the exceptions: internal/cli has files for Linux and files that
 // say so elsewhere, and flows are read from files everywhere but from the

@@ -107,7 +107,7 @@ func TestEveryCommandIsHelpful(t *testing.T) {
 			}
 		}
 	}
-	want := []string{"diff", "explain", "lint", "matrix", "prove", "reference", "replay", "test", "version"}
+	want := []string{"agent", "diff", "explain", "lint", "matrix", "prove", "reference", "replay", "test", "version"}
 	var got []string
 	for _, c := range root.Commands() {
 		got = append(got, c.Name())

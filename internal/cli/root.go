@@ -43,6 +43,7 @@ func newRoot(name string, s Streams) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: "ask", Title: "Ask:"},
 		&cobra.Group{ID: "check", Title: "Check:"},
+		&cobra.Group{ID: "enforce", Title: "Enforce:"},
 	)
 	g := &global{Streams: s}
 	g.bind(root.PersistentFlags())
@@ -54,7 +55,9 @@ func newRoot(name string, s Streams) *cobra.Command {
 		c.GroupID = "check"
 		root.AddCommand(c)
 	}
-	root.AddCommand(newVersion(g), newReference(g))
+	enforcer := newAgent(g)
+	enforcer.GroupID = "enforce"
+	root.AddCommand(enforcer, newVersion(g), newReference(g))
 	if name != "picket" {
 		for _, c := range append(root.Commands(), root) {
 			c.Example = strings.ReplaceAll(c.Example, "  picket ", "  "+name+" ")

@@ -95,9 +95,15 @@ func sortedKeyList[V any](m map[key]V) []key {
 // endpoints fills in the pods of the input and those that workloads make.
 func (b *Builder) endpoints(s *model.Snapshot) (unusable string) {
 	controlled := map[kindKey]bool{} // workloads whose pods are in the input
-	names := map[key]bool{}
-	for k, p := range b.pods {
-		names[k] = true
+	names := map[key]bool{}          // of pods, for those that workloads make
+	if len(b.pods) > 0 {
+		s.Endpoints = make([]model.Endpoint, 0, len(b.pods))
+	}
+	for _, k := range sortedKeyList(b.pods) { // keys are cheaper to sort than endpoints
+		p := b.pods[k]
+		if len(b.workloads) > 0 {
+			names[k] = true
+		}
 		if p.done {
 			b.topOwner(k.ns, p, controlled)
 			continue
@@ -164,20 +170,25 @@ func (b *Builder) tooMany(w *workload) string {
 
 // topOwner returns the workload that a pod belongs to in the end, and marks the
 // workloads on the way as having pods.
-func (b *Builder) topOwner(ns string, p pod, controlled map[kindKey]bool) model.Owner {
+func (b *Builder) topOwner(ns string, p *pod, controlled map[kindKey]bool) model.Owner {
 	r := p.owner
 	if r.Name == "" {
 		return model.Owner{}
 	}
 	own := model.Owner{Kind: r.Kind, Name: r.Name}
 	k := kindKey{r.Kind, key{ns, r.Name}}
-	controlled[k] = true
+	mark := func(k kindKey) {
+		if len(b.workloads) > 0 { // nobody asks otherwise
+			controlled[k] = true
+		}
+	}
+	mark(k)
 	if w, ok := b.workloads[k]; ok {
 		own = b.rise(ns, own, w.owner)
 	} else if base, ok := strings.CutSuffix(r.Name, "-"+p.hash); ok && p.hash != "" && r.Kind == "ReplicaSet" {
 		own = model.Owner{Kind: "Deployment", Name: base}
 	}
-	controlled[kindKey{own.Kind, key{ns, own.Name}}] = true
+	mark(kindKey{own.Kind, key{ns, own.Name}})
 	return own
 }
 
@@ -306,6 +317,9 @@ func (b *Builder) dualStack(s *model.Snapshot) bool {
 
 // scrape adds the ports that Services' annotations and monitors ask to scrape.
 func (b *Builder) scrape(s *model.Snapshot) {
+	if len(b.services)+len(b.monitors) == 0 {
+		return
+	}
 	byNS := map[string][]int{}
 	for i, e := range s.Endpoints {
 		byNS[e.Namespace] = append(byNS[e.Namespace], i)

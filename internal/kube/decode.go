@@ -91,6 +91,16 @@ func (d *Decoder) Decode(raw []byte, src Source, kind, apiVersion string) *Objec
 		}
 	}
 	out.piece = d.take()
+	group, _, ok := strings.Cut(apiVersion, "/")
+	if !ok {
+		group = ""
+	}
+	if out.piece == nil && !out.doubtful && !readers[groupKind{group, kind}].optional {
+		// It is something else than was asked for, such as an object of another
+		// kind.
+		out.doubtful = true
+		out.doubt = diag.Diagnostic{Position: src.Position(""), Message: "an object that is no " + kind}
+	}
 	return out
 }
 
@@ -99,7 +109,7 @@ func (d *Decoder) take() any {
 	b := d.b
 	for k, p := range b.pods {
 		delete(b.pods, k)
-		d.share(&p)
+		d.share(p)
 		return p
 	}
 	for k, n := range b.namespaces {
@@ -186,7 +196,7 @@ func (b *Builder) AddObject(o *Object) {
 		b.namespaces[p.Name] = p
 	case model.Node:
 		b.nodes[p.Name] = p
-	case pod:
+	case *pod:
 		b.pods[key{p.endpoint.Namespace, p.endpoint.Name}] = p
 	case service:
 		b.services[key{p.Namespace, p.Name}] = p

@@ -93,7 +93,7 @@ type Builder struct {
 
 	namespaces map[string]model.Namespace
 	nodes      map[string]model.Node
-	pods       map[key]pod
+	pods       map[key]*pod
 	workloads  map[kindKey]workload
 	services   map[key]service
 	backends   map[key][]backend // Endpoints and EndpointSlices, by the Service's key
@@ -124,7 +124,7 @@ func NewBuilder(o Options) *Builder {
 		validLabel: map[label]bool{},
 		namespaces: map[string]model.Namespace{},
 		nodes:      map[string]model.Node{},
-		pods:       map[key]pod{},
+		pods:       map[key]*pod{},
 		workloads:  map[kindKey]workload{},
 		services:   map[key]service{},
 		backends:   map[key][]backend{},

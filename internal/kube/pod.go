@@ -78,7 +78,7 @@ func (o *object) readPod(raw []byte) {
 	} else {
 		p.endpoint.Addrs = onePerFamily(addrs)
 	}
-	o.b.pods[o.key()] = p
+	o.b.pods[o.key()] = &p
 }
 
 // named is identify, and reports an object without a name.
