@@ -121,14 +121,6 @@ func (o *object) badUnder(path string) bool {
 	return false
 }
 
-// warn records a warning of reading.
-func (o *object) warn(code, path, fix, format string, args ...any) {
-	o.b.Report(diag.Diagnostic{
-		Code: code, Severity: diag.Warning, Position: o.src.Position(path), Object: o.ref(), Path: path,
-		Message: fmt.Sprintf(format, args...), Fix: fix,
-	})
-}
-
 // finding records a lint finding about the shape of a policy.
 func (o *object) finding(code string, s diag.Severity, path, fix, format string, args ...any) {
 	o.b.findings = append(o.b.findings, diag.Diagnostic{

@@ -4,7 +4,6 @@ package nft
 
 import (
 	"bytes"
-	"errors"
 	"net/netip"
 	"slices"
 
@@ -30,10 +29,8 @@ const (
 	kindPorts  = "s "
 )
 
-// errNumbers says that all numbers were given. Loading anew begins again.
-var errNumbers = errors.New("the numbers for classes are used up")
-
-// most is how far numbers go. The rest is left for bridges.
+// most is how far numbers go; loading anew begins again. The rest is left for
+// bridges.
 const most = 1<<32 - 1<<24
 
 func (n *numbers) get(kind, name string) uint32 {

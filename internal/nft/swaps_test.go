@@ -215,10 +215,10 @@ func TestSwapsUnderTraffic(t *testing.T) {
 	}
 	defer finish()
 	k := w.kernel["n1"]
-	table, allowed := c.table(), vector{}
+	table := c.table()
 	verdicts := func() vector { return c.vector(table, names) }
 	w.must(k.Apply(c.plan(table)))
-	allowed = verdicts()
+	allowed := verdicts()
 	swaps := soak(t, 60, 2000)
 	lost, bad := int64(0), int64(0)
 	ways := map[string]int{}
