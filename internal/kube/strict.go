@@ -211,7 +211,7 @@ func jsonFields(t reflect.Type) map[string]reflect.Type {
 
 // suggest says which field of t may have been meant by the unknown one at path.
 func suggest(t reflect.Type, path string) string {
-	at, name := path, path
+	at := path
 	for {
 		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 			t = t.Elem()
@@ -223,8 +223,7 @@ func suggest(t reflect.Type, path string) string {
 		first, rest := splitPath(at)
 		ft, ok := known[first]
 		if !ok {
-			name = first
-			return nearest(name, sortedKeys(known))
+			return nearest(first, sortedKeys(known))
 		}
 		t, at = ft, rest
 		if at == "" {

@@ -5,6 +5,7 @@ package lab
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -327,7 +328,7 @@ func TestClosed(t *testing.T) {
 		}
 		return n
 	})
-	if err := l.Do("dev/a", func() error { return nil }); err != ErrClosed {
+	if err := l.Do("dev/a", func() error { return nil }); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
 	if _, err := l.Probe(context.Background(), Probe{From: "dev/a", To: l.Addr("dev/c", netset.V4), Proto: netset.UDP, Port: 53}); err == nil {

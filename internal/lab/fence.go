@@ -89,7 +89,7 @@ func (r *run) stage(ctx context.Context, at, end int) error {
 				continue
 			}
 			frame := mark{r.id, r.fences, uint32(i)}.frame(h.dst, h.src)
-			if err := sendFrame(h.fd, h.index, frame); err != nil && err != unix.ENOBUFS && err != unix.EAGAIN {
+			if err := sendFrame(h.fd, h.index, frame); err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN) {
 				return fmt.Errorf("%w: send frame: %w", errFence, err)
 			}
 			if (i-at)%window == window-1 {

@@ -64,11 +64,11 @@ func (k *Kernel) connect() error {
 		return fmt.Errorf("connect to nf_tables: %w", err)
 	}
 	if raw, err := conn.SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) {
+		_ = raw.Control(func(fd uintptr) {
 			for _, opt := range [][2]int{{unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}, {unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}} {
 				if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, opt[0], buffer) != nil {
 					// Without privilege on the machine the limit of the system holds.
-					unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, opt[1], buffer)
+					_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, opt[1], buffer)
 				}
 			}
 		})
@@ -76,7 +76,7 @@ func (k *Kernel) connect() error {
 	k.conn = conn
 	k.room = buffer
 	if raw, err := conn.SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) {
+		_ = raw.Control(func(fd uintptr) {
 			if n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil {
 				k.room = n
 			}

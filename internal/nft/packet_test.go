@@ -61,7 +61,6 @@ func (p packet) build(number uint32) []byte {
 		l4 = append(l4, 0, 1, 0, 0, 0, 1, 0, 1)
 		l4 = bigEndian.AppendUint32(l4, 1)
 		binary.LittleEndian.PutUint32(l4[8:], crc32.Checksum(l4, crc32.MakeTable(crc32.Castagnoli)))
-		body = nil
 	default:
 		l4 = body
 	}

@@ -318,7 +318,7 @@ func (w *world) nft(space, text string) {
 		c := exec.Command("nft", "-f", "-")
 		c.Stdin = strings.NewReader(text)
 		if out, err := c.CombinedOutput(); err != nil {
-			return fmt.Errorf("nft: %v\n%s", err, out)
+			return fmt.Errorf("nft: %w\n%s", err, out)
 		}
 		return nil
 	})

@@ -79,7 +79,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // run lists s through a kubeconfig.
-func run(t *testing.T, ctx context.Context, h http.Handler) (kube.Result, error) {
+func run(ctx context.Context, t *testing.T, h http.Handler) (kube.Result, error) {
 	t.Helper()
 	srv := httptest.NewTLSServer(h) // without TLS no credentials are sent
 	t.Cleanup(srv.Close)
@@ -120,7 +120,7 @@ func endpoints(r kube.Result) []string {
 
 func TestPages(t *testing.T) {
 	s := &server{lists: map[string][]string{"api/v1/pods": pods("a", "b", "c")}}
-	r, err := run(t, t.Context(), s)
+	r, err := run(t.Context(), t, s)
 	if err != nil || len(r.Diagnostics) > 0 {
 		t.Fatal(err, r.Diagnostics)
 	}
@@ -137,7 +137,7 @@ func TestPages(t *testing.T) {
 func TestGone(t *testing.T) {
 	for _, times := range []int{1, 2, 1000} {
 		s := &server{lists: map[string][]string{"api/v1/pods": pods("a", "b", "c")}, gone: map[string]int{"api/v1/pods": times}}
-		r, err := run(t, t.Context(), s)
+		r, err := run(t.Context(), t, s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,12 +159,12 @@ func TestRefused(t *testing.T) {
 		{"api/v1/nodes", 401, "cannot list nodes: unauthorized: the server does not accept the credentials of the kubeconfig"},
 		{"apis/cilium.io", 503, "cannot ask the server for apis/cilium.io: the server answers 503 Service Unavailable"},
 	} {
-		_, err := run(t, t.Context(), &server{fail: map[string]int{tt.path: tt.status}})
+		_, err := run(t.Context(), t, &server{fail: map[string]int{tt.path: tt.status}})
 		if fmt.Sprint(err) != tt.want {
 			t.Errorf("got  %v\nwant %s", err, tt.want)
 		}
 	}
-	_, err := run(t, t.Context(), &server{docs: map[string]string{"api/v1/pods": "<html>" + secret}})
+	_, err := run(t.Context(), t, &server{docs: map[string]string{"api/v1/pods": "<html>" + secret}})
 	if fmt.Sprint(err) != "cannot list pods: the server's answer is no list of objects in JSON" {
 		t.Error(err)
 	}
@@ -194,7 +194,7 @@ func TestPolicyKinds(t *testing.T) {
 	for p := range s.lists {
 		s.kind[p] = "List"
 	}
-	r, err := run(t, t.Context(), s)
+	r, err := run(t.Context(), t, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestPolicyKinds(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := run(t, ctx, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	_, err := run(ctx, t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
