@@ -167,7 +167,7 @@ func TestRestartKeepsData(t *testing.T) {
 			}
 		}
 	}
-	create("before-stop")
+	create("before-term")
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestRestartKeepsData(t *testing.T) {
 	if second.ready.Server != first.ready.Server {
 		t.Errorf("was at %s and is at %s", first.ready.Server, second.ready.Server)
 	}
-	find("before-stop")
+	find("before-term")
 	create("before-kill")
 	if err := second.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -184,7 +184,7 @@ func TestRestartKeepsData(t *testing.T) {
 	<-second.exited
 
 	third := start(t, args...)
-	find("before-stop", "before-kill")
+	find("before-term", "before-kill")
 	if third.ready.Server != first.ready.Server {
 		t.Errorf("was at %s and is at %s", first.ready.Server, third.ready.Server)
 	}
