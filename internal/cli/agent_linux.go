@@ -58,17 +58,12 @@ const agentExample = `  # On a node
 func newAgent(g *global) *cobra.Command {
 	o := &agentOptions{global: g, config: agent.Defaults()}
 	cmd := &cobra.Command{
-		Use:     "agent",
-		Short:   "Enforce a cluster's policies on this node",
-		Long:    agentLong,
-		Example: agentExample,
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := prepare(o, args); err != nil {
-				return err
-			}
-			return o.Run(cmd.Context())
-		},
+		Use:               "agent",
+		Short:             "Enforce a cluster's policies on this node",
+		Long:              agentLong,
+		Example:           agentExample,
+		Args:              noArgs,
+		RunE:              run(o),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	fs := cmd.Flags()

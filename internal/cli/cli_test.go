@@ -216,7 +216,10 @@ func TestOptionsWithoutCobra(t *testing.T) {
 	var out, errs bytes.Buffer
 	g := &global{Streams: Streams{Out: &out, Err: &errs}}
 	o := &explainOptions{global: g, input: input{reading: reading{dialect: "picket"}, source: source{files: []string{"testdata/tiny.yaml"}}}}
-	if err := prepare(o, []string{"a/x", "a/z", "tcp/80"}); err != nil {
+	if err := o.Complete([]string{"a/x", "a/z", "tcp/80"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	if err := o.Run(context.Background()); err != nil {

@@ -55,12 +55,7 @@ func newDiff(g *global) *cobra.Command {
 		Long:    diffLong,
 		Example: diffExample,
 		Args:    exactArgs("OLD", "NEW"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := prepare(o, args); err != nil {
-				return err
-			}
-			return o.Run(cmd.Context())
-		},
+		RunE:    run(o),
 	}
 	o.reading.bind(cmd)
 	o.scope.bind(cmd, nil)

@@ -44,17 +44,12 @@ const explainExample = `  # Why a pod can't be reached
 func newExplain(g *global) *cobra.Command {
 	o := &explainOptions{global: g}
 	cmd := &cobra.Command{
-		Use:     "explain SRC DST PROTO/PORT -f FILE",
-		Short:   "Say why a connection is allowed or denied",
-		Long:    explainLong,
-		Example: explainExample,
-		Args:    exactArgs("SRC", "DST", "PROTO/PORT"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := prepare(o, args); err != nil {
-				return err
-			}
-			return o.Run(cmd.Context())
-		},
+		Use:               "explain SRC DST PROTO/PORT -f FILE",
+		Short:             "Say why a connection is allowed or denied",
+		Long:              explainLong,
+		Example:           explainExample,
+		Args:              exactArgs("SRC", "DST", "PROTO/PORT"),
+		RunE:              run(o),
 		ValidArgsFunction: completeArgs(&o.input, sourceNames, destinationNames, portNames),
 	}
 	o.input.bind(cmd)

@@ -55,17 +55,12 @@ var failLevels = []string{"info", "warning", "error", "never"}
 func newLint(g *global) *cobra.Command {
 	o := &lintOptions{global: g}
 	cmd := &cobra.Command{
-		Use:     "lint -f FILE",
-		Short:   "Find mistakes in policies",
-		Long:    lintLong,
-		Example: lintExample,
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := prepare(o, args); err != nil {
-				return err
-			}
-			return o.Run(cmd.Context())
-		},
+		Use:               "lint -f FILE",
+		Short:             "Find mistakes in policies",
+		Long:              lintLong,
+		Example:           lintExample,
+		Args:              noArgs,
+		RunE:              run(o),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	o.input.bind(cmd)

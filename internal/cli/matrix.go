@@ -92,17 +92,12 @@ const matrixExample = `  # Everything
 func newMatrix(g *global) *cobra.Command {
 	o := &matrixOptions{global: g}
 	cmd := &cobra.Command{
-		Use:     "matrix -f FILE",
-		Short:   "Show who may reach whom",
-		Long:    matrixLong,
-		Example: matrixExample,
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := prepare(o, args); err != nil {
-				return err
-			}
-			return o.Run(cmd.Context())
-		},
+		Use:               "matrix -f FILE",
+		Short:             "Show who may reach whom",
+		Long:              matrixLong,
+		Example:           matrixExample,
+		Args:              noArgs,
+		RunE:              run(o),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	o.input.bind(cmd)

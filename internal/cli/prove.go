@@ -55,17 +55,12 @@ const proveExample = `  # Does the kernel do what these policies say?
 func newProve(g *global) *cobra.Command {
 	o := &proveOptions{global: g}
 	cmd := &cobra.Command{
-		Use:     "prove -f FILE",
-		Short:   "Prove with real packets that the kernel does what the policies say",
-		Long:    proveLong,
-		Example: proveExample,
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := prepare(o, args); err != nil {
-				return err
-			}
-			return o.Run(cmd.Context())
-		},
+		Use:               "prove -f FILE",
+		Short:             "Prove with real packets that the kernel does what the policies say",
+		Long:              proveLong,
+		Example:           proveExample,
+		Args:              noArgs,
+		RunE:              run(o),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	o.input.bind(cmd)

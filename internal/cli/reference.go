@@ -27,10 +27,7 @@ func newReference(g *global) *cobra.Command {
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.root = cmd.Root()
-			if err := prepare(o, args); err != nil {
-				return err
-			}
-			return o.Run(cmd.Context())
+			return run(o)(cmd, args)
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}

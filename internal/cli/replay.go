@@ -46,12 +46,7 @@ func newReplay(g *global) *cobra.Command {
 		Long:    replayLong,
 		Example: replayExample,
 		Args:    exactArgs("FLOWS"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := prepare(o, args); err != nil {
-				return err
-			}
-			return o.Run(cmd.Context())
-		},
+		RunE:    run(o),
 	}
 	o.input.bind(cmd)
 	cmd.Flags().StringVarP(&o.namespace, "namespace", "n", "", "where endpoints without a namespace are looked for (default \"default\")")

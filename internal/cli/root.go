@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -137,12 +138,19 @@ type command interface {
 	Complete(args []string) error
 	// Validate reports a command line that makes no sense. It reads nothing.
 	Validate() error
+	// Run does the work.
+	Run(ctx context.Context) error
 }
 
-// prepare runs the first two of the three steps.
-func prepare(c command, args []string) error {
-	if err := c.Complete(args); err != nil {
-		return err
+// run takes a command through its three steps.
+func run(c command) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := c.Complete(args); err != nil {
+			return err
+		}
+		if err := c.Validate(); err != nil {
+			return err
+		}
+		return c.Run(cmd.Context())
 	}
-	return c.Validate()
 }

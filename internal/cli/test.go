@@ -64,12 +64,7 @@ func newTest(g *global) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := prepare(o, args); err != nil {
-				return err
-			}
-			return o.Run(cmd.Context())
-		},
+		RunE: run(o),
 	}
 	o.input.bind(cmd)
 	o.format.bind(cmd, "text", "json", "junit")

@@ -40,13 +40,8 @@ func newVersion(g *global) *cobra.Command {
 		Example: `  picket version
 
   picket version -o json`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := prepare(o, args); err != nil {
-				return err
-			}
-			return o.Run(cmd.Context())
-		},
+		Args:              noArgs,
+		RunE:              run(o),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	o.format.bind(cmd, "text", "json")
