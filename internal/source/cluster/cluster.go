@@ -207,7 +207,8 @@ func (c *client) discover(ctx context.Context, path string, v any) (bool, error)
 
 // list adds all objects of a resource. It reports whether the server has it.
 func (c *client) list(ctx context.Context, b *kube.Builder, path, resource string) (bool, error) {
-	pages, served, err := c.pages(ctx, path, resource)
+	var pages [][]byte
+	served, _, err := c.walk(ctx, path, resource, func() { pages = nil }, func(page []byte) { pages = append(pages, page) })
 	if err != nil {
 		return false, fmt.Errorf("cannot list %s: %w", resource, err)
 	}
@@ -215,52 +216,6 @@ func (c *client) list(ctx context.Context, b *kube.Builder, path, resource strin
 		b.Add(p, source{c.name})
 	}
 	return served, nil
-}
-
-// pages reads a whole list, and begins again if it changes too much meanwhile.
-func (c *client) pages(ctx context.Context, path, resource string) (pages [][]byte, served bool, err error) {
-	token, restarts := "", 0
-	for {
-		q := url.Values{}
-		if restarts <= maxRestarts { // the last resort is one page with everything
-			q.Set("limit", fmt.Sprint(pageSize))
-		}
-		if token != "" {
-			q.Set("continue", token)
-		}
-		body, status, err := c.get(ctx, path+"/"+resource, q)
-		switch {
-		case err != nil:
-			return nil, false, err
-		case status == http.StatusNotFound && token == "":
-			return nil, false, nil
-		case status == http.StatusGone && restarts <= maxRestarts:
-			pages, token = nil, ""
-			restarts++
-			continue
-		case status == http.StatusForbidden:
-			return nil, false, forbidden(path, resource)
-		case status != http.StatusOK:
-			return nil, false, statusError(status)
-		}
-		var head struct {
-			Kind     string `json:"kind"`
-			Metadata struct {
-				Continue string `json:"continue"`
-			} `json:"metadata"`
-		}
-		if json.Unmarshal(body, &head) != nil || !strings.HasSuffix(head.Kind, "List") {
-			return nil, false, errors.New("the server's answer is no list of objects in JSON")
-		}
-		pages = append(pages, body)
-		if head.Metadata.Continue == "" {
-			return pages, true, nil
-		}
-		if head.Metadata.Continue == token {
-			return nil, false, errors.New("the server sends the same page again and again")
-		}
-		token = head.Metadata.Continue
-	}
 }
 
 // get asks for a path below the server's root.

@@ -32,9 +32,21 @@ func (h *listHead) read(body []byte) error {
 }
 
 // each hands the items of a list on, a page at a time, so that no more than a
-// page is held in memory. If the list has to be begun again it calls restart.
-// It returns the list's resource version, and whether the server has the kind.
+// page is held in memory. Otherwise it is as walk.
 func (c *client) each(ctx context.Context, path, resource string, restart func(), item func(raw []byte)) (served bool, version string, err error) {
+	return c.walk(ctx, path, resource, restart, func(page []byte) {
+		// A list is cut by a scanner that trusts its input, and walk has decoded
+		// the head: the text is valid JSON.
+		for _, raw := range kube.Items(page) {
+			item(raw)
+		}
+	})
+}
+
+// walk hands the pages of a list on. If the list has to be begun again, because
+// it changed too much meanwhile, it calls restart. It returns the list's
+// resource version, and whether the server has the kind.
+func (c *client) walk(ctx context.Context, path, resource string, restart func(), page func(body []byte)) (served bool, version string, err error) {
 	token, restarts := "", 0
 	for {
 		q := url.Values{}
@@ -64,11 +76,7 @@ func (c *client) each(ctx context.Context, path, resource string, restart func()
 		if err := head.read(body); err != nil {
 			return false, "", err
 		}
-		// A list is cut by a scanner that trusts its input, and head has been
-		// decoded: the text is valid JSON.
-		for _, raw := range kube.Items(body) {
-			item(raw)
-		}
+		page(body)
 		if head.Metadata.Continue == "" {
 			return true, head.Metadata.ResourceVersion, nil
 		}
