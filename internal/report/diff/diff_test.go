@@ -11,47 +11,6 @@ import (
 	"picket/internal/verdict"
 )
 
-// tutorial is the cluster of the tutorial after the given step: dev, qa and
-// prod with two pods each, CoreDNS, and the policies as they are written there.
-func tutorial(step int) *small.World {
-	w := &small.World{}
-	for _, ns := range []string{"dev", "prod", "qa"} {
-		w.Namespace(ns, "nsp="+ns)
-	}
-	w.Namespace("kube-system", "")
-	w.Pod("dev/dev1", "ns=dev,run=dev1", "10.1.0.1")
-	w.Pod("dev/dev2", "ns=dev,run=dev2", "10.1.0.2")
-	w.Pod("kube-system/coredns", "k8s-app=kube-dns", "10.4.0.1", model.Port{Proto: 17, Number: 53}, small.TCP("", 53))
-	w.Pod("prod/prod1", "ns=prod,run=prod1", "10.2.0.1")
-	w.Pod("prod/prod2", "ns=prod,run=prod2", "10.2.0.2")
-	w.Pod("qa/qa1", "ns=qa,run=qa1", "10.3.0.1", small.TCP("", 8888))
-	w.Pod("qa/qa2", "ns=qa,run=qa2", "10.3.0.2", small.TCP("", 8888))
-	if step >= 3 {
-		for _, ns := range []string{"dev", "prod", "qa"} {
-			w.Policy(ns+"/deny-all", "", "ie", nil, nil)
-		}
-	}
-	if step >= 4 {
-		own := []model.Rule{small.Allow("", small.Pods("prod", "", "ns=prod"))}
-		w.Policy("prod/allow-within-prod", "ns=prod", "ie", own, own)
-	}
-	if step >= 5 {
-		w.Policy("prod/allow-dev", "ns=prod", "i", []model.Rule{small.Allow("", small.Pods("", "nsp=dev", ""), small.Pods("prod", "", "ns=dev"))}, nil)
-		w.Policy("dev/allow-prod", "ns=dev", "e", nil, []model.Rule{small.Allow("", small.Pods("", "nsp=prod", ""), small.Pods("dev", "", "ns=prod"))})
-	}
-	if step >= 6 {
-		w.Policy("qa/allow-prod-8888", "ns=qa", "i", []model.Rule{small.Allow("tcp/8888", small.Pods("", "nsp=prod", ""), small.Pods("qa", "", "ns=prod"))}, nil)
-		w.Policy("prod/allow-qa-8888", "ns=prod", "e", nil, []model.Rule{small.Allow("tcp/8888", small.Pods("", "nsp=qa", ""), small.Pods("prod", "", "ns=qa"))})
-	}
-	if step >= 7 {
-		ports := small.Allow("tcp/53", small.Pods("", "kubernetes.io/metadata.name=kube-system", ""), small.Pods("prod", "", "k8s-app=kube-dns"))
-		ports.Ports = append(ports.Ports, small.Allow("udp/53").Ports...)
-		ports.Ports = append(ports.Ports, small.Allow("tcp/9153").Ports...)
-		w.Policy("prod/allow-coredns", "ns=prod", "e", nil, []model.Rule{ports})
-	}
-	return w
-}
-
 // sentence is what a test expects of a flow.
 type sentence struct{ From, To, Traffic string }
 
@@ -80,7 +39,7 @@ func TestTutorialSteps(t *testing.T) {
 		{7, 6, []sentence{{"prod (2 pods)", "kube-system/coredns", "tcp/53,9153 udp/53"}}, nil},
 		{6, 6, nil, nil},
 	} {
-		r, text := compare(t, tutorial(c.from), tutorial(c.to), Options{})
+		r, text := compare(t, small.Tutorial(c.from), small.Tutorial(c.to), Options{})
 		if d := cmp.Diff(c.lost, sentences(r.Lost)); d != "" {
 			t.Errorf("steps %d to %d: lost (-want +got):\n%s", c.from, c.to, d)
 		}
@@ -94,18 +53,18 @@ func TestTutorialSteps(t *testing.T) {
 }
 
 func TestLifelinesComeFirst(t *testing.T) {
-	r, text := compare(t, tutorial(2), tutorial(3), Options{})
+	r, text := compare(t, small.Tutorial(2), small.Tutorial(3), Options{})
 	has(t, text, "Lifelines lost\n  DNS (pods of kube-system) lost for dev (2 pods), prod (2 pods), qa (2 pods): tcp/53 udp/53\n      egress denied: NetworkPolicy dev/deny-all (world.yaml:")
 	if len(r.Lifelines) != 1 || r.Lifelines[0].Kind != verdict.LifelineDNS || r.Lifelines[0].For.Pods != 6 {
 		t.Errorf("lifelines %+v", r.Lifelines)
 	}
-	_, text = compare(t, tutorial(6), tutorial(7), Options{})
+	_, text = compare(t, small.Tutorial(6), small.Tutorial(7), Options{})
 	has(t, text, "Lifelines gained\n  DNS (pods of kube-system) works again for prod (2 pods): tcp/53 udp/53",
 		"egress is now allowed by NetworkPolicy prod/allow-coredns spec.egress[0] (world.yaml:", "added NetworkPolicy prod/allow-coredns")
 }
 
 func TestReasonsNameTheRuleOnBothSides(t *testing.T) {
-	r, _ := compare(t, tutorial(4), tutorial(5), Options{})
+	r, _ := compare(t, small.Tutorial(4), small.Tutorial(5), Options{})
 	if len(r.Gained) != 1 || len(r.Gained[0].Why) != 2 {
 		t.Fatalf("gained %+v", r.Gained)
 	}
@@ -118,30 +77,30 @@ func TestOptionsNarrow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, _ := compare(t, tutorial(6), tutorial(7), Options{Ports: []verdict.Port{port}})
+	r, _ := compare(t, small.Tutorial(6), small.Tutorial(7), Options{Ports: []verdict.Port{port}})
 	if d := cmp.Diff([]sentence{{"prod (2 pods)", "kube-system/coredns", "tcp/53"}}, sentences(r.Gained)); d != "" {
 		t.Error(d)
 	}
-	r, text := compare(t, tutorial(4), tutorial(6), Options{Namespaces: []string{"dev"}})
+	r, text := compare(t, small.Tutorial(4), small.Tutorial(6), Options{Namespaces: []string{"dev"}})
 	if d := cmp.Diff([]sentence{{"dev (2 pods)", "prod (2 pods)", "all"}}, sentences(r.Gained)); d != "" {
 		t.Errorf("%s\n%s", d, text)
 	}
 }
 
 func TestEqualPoliciesWrittenDifferentlyAreNoDifference(t *testing.T) {
-	after := tutorial(5)
+	after := small.Tutorial(5)
 	after.Policy("prod/again", "ns=prod", "i", []model.Rule{small.Allow("tcp/80", small.Pods("dev", "", ""))}, nil)
-	r, text := compare(t, tutorial(5), after, Options{})
+	r, text := compare(t, small.Tutorial(5), after, Options{})
 	if !r.Empty() {
 		t.Errorf("not empty:\n%s", text)
 	}
 	has(t, text, "no traffic changes, though policies did", "added NetworkPolicy prod/again (world.yaml:")
 
-	moved := tutorial(5)
+	moved := small.Tutorial(5)
 	for i := range moved.Snap.Tiers[1].Policies {
 		moved.Snap.Tiers[1].Policies[i].Origin.Line += 100
 	}
-	if r, text := compare(t, tutorial(5), moved, Options{}); len(r.Policies) != 0 || text != "no differences\n" {
+	if r, text := compare(t, small.Tutorial(5), moved, Options{}); len(r.Policies) != 0 || text != "no differences\n" {
 		t.Errorf("lines moved: %s", text)
 	}
 }
@@ -174,17 +133,17 @@ func TestPodsOfAWorkloadAreMatchedWhateverTheirNames(t *testing.T) {
 }
 
 func TestAddedAndRemovedEndpointsAreToldApart(t *testing.T) {
-	after := tutorial(5)
+	after := small.Tutorial(5)
 	after.Pod("dev/dev3", "ns=dev", "10.1.0.3")
 	after.Pod("kube-system/metrics", "k8s-app=metrics", "10.4.0.2")
-	r, text := compare(t, tutorial(5), after, Options{})
+	r, text := compare(t, small.Tutorial(5), after, Options{})
 	if len(r.Gained)+len(r.Lost) != 0 || r.Empty() {
 		t.Errorf("flows of new pods among those of old ones:\n%s", text)
 	}
 	has(t, text, "added dev/dev3: reaches 2 and is reached by 0 of 8 pods; not external",
 		"added kube-system/metrics: reaches 1 and is reached by 1 of 8 pods; external both ways",
 		"DNS (pods of kube-system) cut from the start for new dev/dev3")
-	_, text = compare(t, after, tutorial(5), Options{})
+	_, text = compare(t, after, small.Tutorial(5), Options{})
 	has(t, text, "removed dev/dev3: reached 2 and was reached by 0")
 }
 
@@ -214,7 +173,7 @@ func TestUndefinedIsItsOwnSection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Build(tutorial(2).Table(t, before.Name), tutorial(3).Table(t, before.Name), Options{})
+	r, err := Build(small.Tutorial(2).Table(t, before.Name), small.Tutorial(3).Table(t, before.Name), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +185,7 @@ func TestUndefinedIsItsOwnSection(t *testing.T) {
 			t.Errorf("lost %s, want only protocols with ports", f.Traffic)
 		}
 	}
-	if _, err := Build(tutorial(2).Table(t, "picket"), tutorial(2).Table(t, "calico"), Options{}); err == nil {
+	if _, err := Build(small.Tutorial(2).Table(t, "picket"), small.Tutorial(2).Table(t, "calico"), Options{}); err == nil {
 		t.Error("two dialects were compared")
 	}
 }

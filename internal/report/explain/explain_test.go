@@ -12,43 +12,8 @@ import (
 	"picket/internal/verdict"
 )
 
-// tutorial is the cluster of the tutorial after the given step: dev, qa and
-// prod with two pods each, CoreDNS, and the policies as they are written there.
-func tutorial(step int) *small.World {
-	w := &small.World{}
-	for _, ns := range []string{"dev", "prod", "qa"} {
-		w.Namespace(ns, "nsp="+ns)
-	}
-	w.Namespace("kube-system", "")
-	w.Pod("dev/dev1", "ns=dev,run=dev1", "10.1.0.1")
-	w.Pod("dev/dev2", "ns=dev,run=dev2", "10.1.0.2")
-	w.Pod("kube-system/coredns", "k8s-app=kube-dns", "10.4.0.1", model.Port{Proto: 17, Number: 53}, small.TCP("", 53))
-	w.Pod("prod/prod1", "ns=prod,run=prod1", "10.2.0.1")
-	w.Pod("prod/prod2", "ns=prod,run=prod2", "10.2.0.2")
-	w.Pod("qa/qa1", "ns=qa,run=qa1", "10.3.0.1", small.TCP("", 8888))
-	w.Pod("qa/qa2", "ns=qa,run=qa2", "10.3.0.2", small.TCP("", 8888))
-	if step >= 3 {
-		for _, ns := range []string{"dev", "prod", "qa"} {
-			w.Policy(ns+"/deny-all", "", "ie", nil, nil)
-		}
-	}
-	if step >= 4 {
-		own := []model.Rule{small.Allow("", small.Pods("prod", "", "ns=prod"))}
-		w.Policy("prod/allow-within-prod", "ns=prod", "ie", own, own)
-	}
-	if step >= 5 {
-		w.Policy("prod/allow-dev", "ns=prod", "i", []model.Rule{small.Allow("", small.Pods("", "nsp=dev", ""), small.Pods("prod", "", "ns=dev"))}, nil)
-		w.Policy("dev/allow-prod", "ns=dev", "e", nil, []model.Rule{small.Allow("", small.Pods("", "nsp=prod", ""), small.Pods("dev", "", "ns=prod"))})
-	}
-	if step >= 6 {
-		w.Policy("qa/allow-prod-8888", "ns=qa", "i", []model.Rule{small.Allow("tcp/8888", small.Pods("", "nsp=prod", ""), small.Pods("qa", "", "ns=prod"))}, nil)
-		w.Policy("prod/allow-qa-8888", "ns=prod", "e", nil, []model.Rule{small.Allow("tcp/8888", small.Pods("", "nsp=qa", ""), small.Pods("prod", "", "ns=qa"))})
-	}
-	return w
-}
-
 func TestAllowedNamesRulePeersAndPlace(t *testing.T) {
-	r, text := ask(t, tutorial(5).Table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
+	r, text := ask(t, small.Tutorial(5).Table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
 	if r.Decision() != verdict.Allow || len(r.Cases) != 1 {
 		t.Fatalf("decision %v, %d cases", r.Decision(), len(r.Cases))
 	}
@@ -75,7 +40,7 @@ func TestAllowedNamesRulePeersAndPlace(t *testing.T) {
 }
 
 func TestDeniedOnBothSides(t *testing.T) {
-	r, text := ask(t, tutorial(3).Table(t, "picket"), "dev/dev1", "dev/dev2", "tcp/80")
+	r, text := ask(t, small.Tutorial(3).Table(t, "picket"), "dev/dev1", "dev/dev2", "tcp/80")
 	if r.Decision() != verdict.Deny || r.Cases[0].HalfOpen {
 		t.Fatalf("decision %v, half open %v", r.Decision(), r.Cases[0].HalfOpen)
 	}
@@ -91,7 +56,7 @@ func TestDeniedOnBothSides(t *testing.T) {
 }
 
 func TestHalfOpenAndNearMiss(t *testing.T) {
-	w := tutorial(3)
+	w := small.Tutorial(3)
 	w.Policy("dev/out", "", "e", nil, []model.Rule{small.Allow("")})
 	w.Policy("prod/in", "", "i", []model.Rule{small.Allow("tcp/443", small.Pods("dev", "", ""))}, nil)
 	r, text := ask(t, w.Table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
@@ -109,7 +74,7 @@ func TestHalfOpenAndNearMiss(t *testing.T) {
 }
 
 func TestOpenSidesAndOutside(t *testing.T) {
-	table := tutorial(3).Table(t, "picket")
+	table := small.Tutorial(3).Table(t, "picket")
 	r, text := ask(t, table, "kube-system/coredns", "8.8.8.8", "udp/53")
 	if r.Decision() != verdict.Allow {
 		t.Fatal(r.Headline)
@@ -124,7 +89,7 @@ func TestOpenSidesAndOutside(t *testing.T) {
 }
 
 func TestBypass(t *testing.T) {
-	w := tutorial(3)
+	w := small.Tutorial(3)
 	w.Snap.Nodes = []model.Node{{Name: "n1", Addrs: addrs("192.168.0.1")}, {Name: "n2", Addrs: addrs("192.168.0.2")}}
 	for i := range w.Snap.Endpoints {
 		w.Snap.Endpoints[i].Node = "n1"
@@ -147,7 +112,7 @@ func TestBypass(t *testing.T) {
 }
 
 func TestAdminDenyIsNamedAndWhatIsBehindIt(t *testing.T) {
-	w := tutorial(5)
+	w := small.Tutorial(5)
 	w.Cluster("Admin", "no-dev", 10, "prod", []model.Rule{small.Deny(small.Pods("", "nsp=dev", ""))}, nil)
 	r, text := ask(t, w.Table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
 	if r.Decision() != verdict.Deny {
@@ -162,7 +127,7 @@ func TestAdminDenyIsNamedAndWhatIsBehindIt(t *testing.T) {
 }
 
 func TestAllowedListsEveryRuleThatAllows(t *testing.T) {
-	w := tutorial(5)
+	w := small.Tutorial(5)
 	w.Policy("prod/more", "", "i", []model.Rule{small.Allow("tcp/80"), small.Allow("udp/53")}, nil)
 	_, text := ask(t, w.Table(t, "picket"), "dev/dev1", "prod/prod1", "tcp/80")
 	has(t, text, "remove or narrow all 2 rules that allow it: NetworkPolicy prod/allow-dev spec.ingress[0]",
@@ -170,7 +135,7 @@ func TestAllowedListsEveryRuleThatAllows(t *testing.T) {
 }
 
 func TestPassGoesOn(t *testing.T) {
-	w := tutorial(5)
+	w := small.Tutorial(5)
 	pass := small.Deny(small.Pods("", "nsp=dev", ""))
 	pass.Action = model.Pass
 	w.Cluster("Admin", "pass", 5, "prod", []model.Rule{pass, small.Deny()}, nil)
@@ -182,14 +147,14 @@ func TestPassGoesOn(t *testing.T) {
 }
 
 func TestUndefinedShowsBothReadings(t *testing.T) {
-	w := tutorial(4)
+	w := small.Tutorial(4)
 	r, text := ask(t, w.Table(t, "kubernetes"), "prod/prod1", "prod/prod2", "icmp")
 	if r.Decision() != verdict.Undefined {
 		t.Fatal(r.Headline)
 	}
 	has(t, text, "UNDEFINED", "if policies restrict only TCP, UDP and SCTP:", "allowed by NetworkPolicy prod/allow-within-prod", "read as dialect kubernetes")
 
-	w = tutorial(3)
+	w = small.Tutorial(3)
 	w.Policy("prod/net", "", "i", []model.Rule{small.Allow("", small.Nets("10.0.0.0/8", true))}, nil)
 	w.Policy("dev/out", "", "e", nil, []model.Rule{small.Allow("")})
 	r, text = ask(t, w.Table(t, "kubernetes"), "dev/dev1", "prod/prod1", "tcp/80")

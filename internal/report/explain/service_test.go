@@ -141,7 +141,7 @@ func TestFamiliesApartOnlyIfTheyDiffer(t *testing.T) {
 }
 
 func TestWorkloadOfSeveralClasses(t *testing.T) {
-	w := tutorial(5)
+	w := small.Tutorial(5)
 	for i := range w.Snap.Endpoints {
 		if e := &w.Snap.Endpoints[i]; e.Namespace == "dev" {
 			e.Owner = model.Owner{Kind: "Deployment", Name: "web"}
